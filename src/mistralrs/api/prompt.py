@@ -1,0 +1,44 @@
+"""The Prompt contract: a request after tokenization. `prompt/` builds it, `engine/` consumes it, nobody changes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Dry:
+    """"Don't repeat yourself": a penalty that grows with the length of a repeated run."""
+
+    multiplier: float
+    base: float = 1.75
+    allowed_length: int = 2
+    breakers: frozenset[int] = frozenset()  # token ids that end a run
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. Every default leaves the distribution as the model gives it."""
+
+    temperature: float = 1.0  # 0 is greedy
+    top_k: int = 0  # 0 is off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    dry: Dry | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None  # alternatives to report beside the chosen token; None reports nothing
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids and the rules for continuing them."""
+
+    tokens: tuple[int, ...]
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None  # None: up to the context length
+    stop_ids: frozenset[int] = frozenset()  # end of sequence and stop tokens
+    stop_texts: tuple[str, ...] = ()
+    n: int = 1  # independent continuations
+    text: str = ""  # what the tokens were encoded from

@@ -1,0 +1,32 @@
+"""The one object that travels through a forward pass: a flat, ragged batch of tokens."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """T tokens of B sequences laid end to end: no padding, prefill and decode mixed freely.
+
+    The small index tensors that kernels and loops read (`starts`, `lengths`, `prompts`, `pages`, `slots`) live on the
+    host as int32 and `tokens`, `positions`, `outputs`, `fresh` on the model's device.
+    """
+
+    tokens: Tensor  # [T] int64 token ids
+    positions: Tensor  # [T] int64 position of each token in its sequence, or [3, T] for multi-axis rope
+    starts: Tensor  # [B + 1] row where each sequence begins
+    lengths: Tensor  # [B] tokens of the sequence in the cache after this step
+    prompts: Tensor  # [B] prompt length: length-dependent rope scaling is decided by it
+    pages: Tensor  # [B, P] cache pages of each sequence, in order; unused entries are 0
+    slots: Tensor  # [B] fixed-size state slot of each sequence
+    fresh: Tensor  # [B] bool, true when the sequence starts in this step
+    outputs: Tensor  # [R] int64 rows whose logits are wanted
+    memo: dict[Any, Any] = field(default_factory=dict)  # per-step values that layers share, such as rope angles
+
+    def spans(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (sequence, first row, row after the last)."""
+        starts = self.starts.tolist()
+        return zip(range(len(starts) - 1), starts, starts[1:])

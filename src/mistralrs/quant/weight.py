@@ -1,0 +1,30 @@
+"""The Weight contract: one matrix, or a stack of them, in one storage format."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Weight(ABC):
+    """A matrix [N, K], or a stack [E, N, K]. A new format gives `shape`, `nbytes` and `dequantize`, and inherits the rest."""
+
+    name: ClassVar[str]  # how users and `explain()` call the format
+    bits: ClassVar[float]  # bits per weight, scales included
+    block: ClassVar[int] = 1  # K must be a multiple of it
+
+    shape: tuple[int, ...]
+    nbytes: int
+
+    @abstractmethod
+    def dequantize(self) -> Tensor:
+        """The matrix as float32 [N, K] or [E, N, K]."""
+
+    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x [T, K] -> [T, N] in x's dtype."""
+        return F.linear(x, self.dequantize().to(x.dtype), bias)
+
+    def rows(self, ids: Tensor, dtype) -> Tensor:
+        """Rows of an embedding table: ids [T] -> [T, K]."""
+        return self.dequantize()[ids].to(dtype)
