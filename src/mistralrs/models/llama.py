@@ -1,0 +1,45 @@
+"""Llama 2 and 3: the plain pre-norm decoder that many others vary."""
+
+from torch import Tensor, nn
+
+from ..nn.attention import Attention
+from ..nn.batch import Batch
+from ..nn.decoder import Decoder, Settings
+from ..nn.mlp import GatedMLP
+from ..nn.norm import RMSNorm
+from ..nn.rope import Rope
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, cfg: Settings, layer: int):
+        super().__init__()
+        self.self_attn = self.attention(cfg, layer)
+        self.mlp = self.feed_forward(cfg, layer)
+        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+
+    def attention(self, cfg: Settings, layer: int) -> nn.Module:
+        """The token mixer of this layer."""
+        return attention(cfg, bias=cfg.attention_bias, out_bias=cfg.attention_bias)
+
+    def feed_forward(self, cfg: Settings, layer: int) -> nn.Module:
+        """The channel mixer of this layer."""
+        return GatedMLP(cfg.hidden_size, cfg.intermediate_size, cfg.hidden_act, cfg.mlp_bias)
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """x [T, D] -> [T, D]."""
+        x = x + self.self_attn(self.input_layernorm(x), batch)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+def attention(cfg: Settings, **rule) -> Attention:
+    """Attention with the sizes and the rope of a Llama-like config."""
+    heads, groups, dim = cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
+    return Attention(cfg.hidden_size, heads, groups, dim, rope=Rope(dim, cfg.rope), **rule)
+
+
+class Llama(Decoder):
+    Block = Block
+    defaults = dict(attention_bias=False, mlp_bias=False, hidden_act="silu", rms_norm_eps=1e-6)
