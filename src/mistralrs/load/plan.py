@@ -9,6 +9,7 @@ from torch import nn
 
 from ..api.errors import OutOfMemoryError
 from ..nn.cache import Paged
+from .config import Config
 
 MB = 1 << 20
 
@@ -49,7 +50,7 @@ def plan(
     device: torch.device,
     weights: int,
     dtype: torch.dtype,
-    context: int,
+    cfg: Config,
     sequences: int,
     page_size: int,
     budget: Budget,
@@ -57,19 +58,30 @@ def plan(
     """Fit the cache beside `weights` bytes; raises OutOfMemoryError when the expected context does not fit."""
     total, available = memory(device)
     per_token = sum(m.width for m in model.modules() if isinstance(m, Paged)) * dtype.itemsize
-    room = available - weights
-    wanted = tokens(budget, device, total, weights, room, per_token, context * sequences)
-    least = min(context, budget.tokens or budget.expected)
+    longest, room = context(cfg), available - weights
+    wanted = tokens(budget, device, total, weights, room, per_token, longest * sequences)
+    least = min(longest, budget.tokens or budget.expected)
     if room < least * per_token or wanted < least:
         raise OutOfMemoryError(
-            f"the model does not fit: weights {size(weights)} and {least} tokens of cache at {per_token} B each "
-            f"({size(least * per_token)}) against {size(available)} available on {device} and a cache budget of "
-            f"{wanted} tokens; use a smaller or quantized model, pass a smaller pa_ctxt_len, or free memory"
+            f"the model does not fit: weights {size(weights)} and {least} tokens of cache at "
+            f"{per_token} B each ({size(least * per_token)}) against {size(available)} available on "
+            f"{device} and a cache budget of {max(wanted, 0)} tokens; use a smaller or quantized "
+            "model, pass a smaller pa_ctxt_len, or free memory"
         )
     pages = -(-wanted // page_size)
-    return Plan(
-        str(device), weights, per_token, page_size, pages, min(context, pages * page_size), available
-    )
+    fits = min(longest, pages * page_size)
+    return Plan(str(device), weights, per_token, page_size, pages, fits, available)
+
+
+def context(cfg: Config) -> int:
+    """The longest sequence that the model is made for, scaled rope included."""
+    longest: int = cfg.max_position_embeddings
+    for spec in cfg.rope.values():
+        if spec["rope_type"] in ("linear", "dynamic"):
+            longest = max(longest, int(cfg.max_position_embeddings * spec["factor"]))
+        elif spec["rope_type"] == "yarn" and spec.get("factor"):
+            longest = max(longest, int(spec["original_max_position_embeddings"] * spec["factor"]))
+    return longest
 
 
 def tokens(

@@ -37,7 +37,13 @@ class Block(nn.Module):
 def attention(cfg: Settings, **rule) -> Attention:
     """Attention with the sizes and the rope of a Llama-like config."""
     heads, groups, dim = cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
-    return Attention(cfg.hidden_size, heads, groups, dim, rope=Rope(dim, cfg.rope), **rule)
+    return Attention(cfg.hidden_size, heads, groups, dim, rope=rope(cfg), **rule)
+
+
+def rope(cfg: Settings, layer_type: str = "default") -> Rope:
+    """The rotary embedding of a layer type."""
+    spec = cfg.rope[layer_type] | {"max_position_embeddings": cfg.max_position_embeddings}
+    return Rope(int(cfg.head_dim * spec["partial_rotary_factor"]), spec)
 
 
 class Llama(Decoder):
