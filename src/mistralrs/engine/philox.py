@@ -1,4 +1,4 @@
-"""Random numbers without state: Philox4x32-10 (Salmon et al., SC 2011, doi 10.1145/2063384.2063405)."""
+"""Random numbers without state: Philox4x32-10 (Salmon et al., SC 2011)."""
 
 WORD = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)

@@ -30,7 +30,7 @@ class Ranking:
 
 
 def ordered(values: Logits, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return ids [n] by falling value, ties by id: one sort of integers, value bits over id bits."""
+    """Return ids [n] by falling value, ties by id: value bits over id bits, one sort."""
     keys = (np.float32(0) - values).view(np.int32).astype(np.int64)  # 0 - x: one zero, not two
     keys ^= (keys >> 63) & 0x7FFFFFFF  # negative floats order backwards
     keys = keys << 32 | ids

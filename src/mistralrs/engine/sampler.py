@@ -145,7 +145,7 @@ def place(ranking: Ranking, sampling: Sampling, chance: float, total: float) -> 
 
 
 def kept(ranking: Ranking, sampling: Sampling, total: float) -> float:
-    """Return how many tokens the filters leave, inf without any; > size means the ranking is short."""
+    """Return how many tokens the filters leave: inf without any, > size if the ranking is short."""
     size = len(ranking.ids)
     limits = [float(size) if ranking.complete else inf]
     if sampling.top_k > 0:
@@ -159,7 +159,7 @@ def kept(ranking: Ranking, sampling: Sampling, total: float) -> float:
 
 
 def report(raw: Logits, peak: float, token: int, count: int) -> Token:
-    """Return the token with the natural log-probabilities of it and the top, from raw logits [V]."""
+    """Return the token with the natural log-probabilities of it and the top; raw logits [V]."""
     base = peak + math.log(mass(raw, peak, 1.0))
     top: list[int] = []
     for ranking in rankings(raw, peak, 1.0) if count else ():
