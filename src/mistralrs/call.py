@@ -18,7 +18,9 @@ Item = Piece | BaseException
 class Call:
     """One submitted job. Leaving its pieces early, in any way, cancels the job."""
 
-    def __init__(self, engine: Engine, prompt: Prompt, follow: Callable[[], Follower], timeout: float | None):
+    def __init__(
+        self, engine: Engine, prompt: Prompt, follow: Callable[[], Follower], timeout: float | None
+    ):
         self.engine, self.timeout = engine, timeout
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self.left = prompt.n  # continuations that have not finished

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from mistralrs.load.hub import open_repo
 
 from mistralrs.api.prompt import Prompt
 from mistralrs.engine import batch
@@ -11,7 +12,6 @@ from mistralrs.engine.memory import Pages
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
 from mistralrs.load.build import Wish, build
-from mistralrs.load.hub import open_repo
 
 from . import tiny
 

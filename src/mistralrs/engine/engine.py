@@ -250,7 +250,7 @@ class Engine:
 
 def row(sequence: Sequence) -> Row:
     """What the sampler needs to know of a sequence."""
-    return Row(sequence.job.prompt.sampling, sequence.counts, sequence.generated, sequence.index)
+    return Row(sequence.job.prompt.sampling, sequence.generated, sequence.index, sequence.penalties)
 
 
 def failed(error: Exception) -> MistralRsError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ..api.piece import Finish, Follower, Piece
 from ..api.prompt import Prompt
 from .memory import digest
-from .sampler import Counts
+from .penalties import Penalties
 
 Deliver = Callable[[Piece | BaseException], None]
 
@@ -47,7 +47,7 @@ class Sequence:
         self.tokens = list(prompt.tokens)
         self.prompt_length = len(prompt.tokens)
         self.follower = self.job.follow()
-        self.counts = Counts(prompt.sampling, prompt.tokens)
+        self.penalties = Penalties.start(prompt.sampling, prompt.tokens)
         room = self.context - self.prompt_length
         self.limit = room if prompt.max_tokens is None else min(room, prompt.max_tokens)
 
@@ -64,7 +64,8 @@ class Sequence:
     def append(self, token: int) -> None:
         """Add a sampled token."""
         self.tokens.append(token)
-        self.counts.add(token)
+        if self.penalties is not None:
+            self.penalties.history.add(token)
 
     def ended_by(self, token: int) -> Finish | None:
         """Why the continuation ends with this token, if it does."""

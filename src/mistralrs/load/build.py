@@ -1,7 +1,6 @@
 """From the files of a repository to a model ready to run."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +59,9 @@ def build(repo: Repo, wish: Wish) -> Built:
     model = architecture(cfg).eval()
     tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
     weights = sum(t.nbytes // t.dtype.itemsize * dtype.itemsize for t in tensors.values())
-    layout = plan(model, wish.device, weights, dtype, cfg, wish.sequences, wish.page_size, wish.budget)
+    layout = plan(
+        model, wish.device, weights, dtype, cfg, wish.sequences, wish.page_size, wish.budget
+    )
     log.info("%s", layout)
     fill(model, tensors, wish.device, dtype)
     for cache in (m for m in model.modules() if isinstance(m, Paged)):

@@ -85,7 +85,13 @@ def context(cfg: Config) -> int:
 
 
 def tokens(
-    budget: Budget, device: torch.device, total: int, weights: int, room: int, per_token: int, most: int
+    budget: Budget,
+    device: torch.device,
+    total: int,
+    weights: int,
+    room: int,
+    per_token: int,
+    most: int,
 ) -> int:
     """Cache capacity in tokens: what the user asked for, else what can be used within a share of the free memory."""
     if not per_token:

@@ -26,7 +26,9 @@ class Decoder(nn.Module):
     """Token ids in, logits out."""
 
     Block: ClassVar[type[nn.Module]]
-    defaults: ClassVar[Mapping[str, Any]] = {}  # keys that older checkpoints leave out of config.json
+    defaults: ClassVar[
+        Mapping[str, Any]
+    ] = {}  # keys that older checkpoints leave out of config.json
 
     dtype: torch.dtype = torch.float32  # of activations; set when the model is filled
 

@@ -120,4 +120,8 @@ class Rope(nn.Module):
 
     def salt(self, prompt: int) -> int:
         """What else than the tokens decides the cached keys of a prompt of this length."""
-        return prompt if self.kind == "dynamic" and prompt > self.spec["max_position_embeddings"] else 0
+        return (
+            prompt
+            if self.kind == "dynamic" and prompt > self.spec["max_position_embeddings"]
+            else 0
+        )
