@@ -12,8 +12,7 @@ from mistralrs.engine.memory import Pages
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
 from mistralrs.load.build import Wish, build
-
-from . import tiny
+from tests.models import tiny
 
 TOLERANCE = 1e-4
 A, B = list(range(5, 48)), list(range(60, 95))  # 43 and 35 tokens: more than one page of 16 each

@@ -78,7 +78,9 @@ def count(low: int | None = None, high: int | None = None) -> Check:
     return check
 
 
-def number(low: float | None = None, high: float | None = None, above: float | None = None) -> Check:
+def number(
+    low: float | None = None, high: float | None = None, above: float | None = None
+) -> Check:
     """A finite number of at least `low`, at most `high` and greater than `above`."""
 
     def check(where: str, value: Any) -> float:
@@ -123,7 +125,9 @@ def one_of(*words: str) -> Check:
         found = by_fold.get(text(where, value).strip().casefold())
         if found is None:
             hint = did_you_mean(value, words)
-            raise RequestError(f"{where}: {value!r} is unknown{hint or '.'} Accepted: {', '.join(words)}")
+            raise RequestError(
+                f"{where}: {value!r} is unknown{hint or '.'} Accepted: {', '.join(words)}"
+            )
         return found
 
     return check

@@ -47,7 +47,9 @@ def aliases(**canonical: str) -> Callable[[type[T]], type[T]]:
             for alias, name in canonical.items():
                 if alias in kwargs:
                     if name in kwargs:
-                        raise TypeError(f"{cls.__qualname__}: {alias!r} is another name of {name!r}; give one")
+                        raise TypeError(
+                            f"{cls.__qualname__}: {alias!r} is another name of {name!r}; give one"
+                        )
                     kwargs[name] = kwargs.pop(alias)
             init(self, *args, **kwargs)
 
@@ -63,7 +65,9 @@ def _unknown_argument(owner: str, name: str, names: tuple[str, ...]) -> str:
 
 
 def _short_repr(self: Any) -> str:
-    shown = (f for f in dataclasses.fields(self) if f.repr and not _is_default(f, getattr(self, f.name)))
+    shown = (
+        f for f in dataclasses.fields(self) if f.repr and not _is_default(f, getattr(self, f.name))
+    )
     arguments = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
     return f"{type(self).__qualname__}({arguments})"
 

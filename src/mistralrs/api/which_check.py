@@ -51,7 +51,9 @@ _PATHS = """model_id xlora_model_id adapters_model_id quantized_model_id tok_mod
     matformer_slice_name""".split()
 _CHECKS: dict[str, check.Check] = {
     **dict.fromkeys(_PATHS, check.path),
-    **dict.fromkeys(("from_uqff", "adapter_model_id", "mmproj_filename", "quantized_filename"), _names),
+    **dict.fromkeys(
+        ("from_uqff", "adapter_model_id", "mmproj_filename", "quantized_filename"), _names
+    ),
     "arch": check.choice(Architecture),
     "organization": check.choice(IsqOrganization),
     "dtype": check.choice(ModelDType),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ..nn.batch import Batch
-from .scheduler import Turn
+from mistralrs.engine.scheduler import Turn
+from mistralrs.nn.batch import Batch
 
 
 def build(turns: Sequence[Turn], device: torch.device) -> Batch:

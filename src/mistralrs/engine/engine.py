@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import torch
 
-from ..api.errors import EngineError, MistralRsError
-from ..api.piece import Piece, Token
-from ..nn.batch import Batch
-from . import batch
-from .memory import Pages
-from .sampler import Row, sample
-from .scheduler import Scheduler, Turn
-from .sequence import Job, Sequence
+from mistralrs.api.errors import EngineError, MistralRsError
+from mistralrs.api.piece import Piece, Token
+from mistralrs.engine import batch
+from mistralrs.engine.memory import Pages
+from mistralrs.engine.sampler import Row, sample
+from mistralrs.engine.scheduler import Scheduler, Turn
+from mistralrs.engine.sequence import Job, Sequence
+from mistralrs.nn.batch import Batch
 
 log = logging.getLogger("mistralrs.engine")
 
@@ -42,7 +42,7 @@ class Engine:
         self,
         model: Callable[[Batch], torch.Tensor],
         limits: Limits,
-        device: torch.device = torch.device("cpu"),
+        device: torch.device,
         salt: Callable[[int], int] = lambda prompt: 0,
     ):
         self.model, self.limits, self.device, self.salt = model, limits, device, salt
@@ -143,9 +143,10 @@ class Engine:
         turns = self.scheduler.plan()
         if not turns:
             return
-        now = time.perf_counter()
         for turn in turns:
-            turn.sequence.job.started_at = turn.sequence.job.started_at or now
+            if not turn.sequence.job.started_at:
+                turn.sequence.job.started_at = time.perf_counter()
+                turn.sequence.job.cached = turn.sequence.computed
         for turn, token in self.compute(turns):
             with self.guard(turn.sequence.job):
                 if turn.sequence.finish is None:

@@ -3,8 +3,8 @@
 from collections import deque
 from typing import NamedTuple
 
-from .memory import Pages
-from .sequence import Sequence
+from mistralrs.engine.memory import Pages
+from mistralrs.engine.sequence import Sequence
 
 
 class Turn(NamedTuple):

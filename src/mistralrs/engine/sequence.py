@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..api.piece import Finish, Follower, Piece
-from ..api.prompt import Prompt
-from .memory import digest
-from .penalties import Penalties
+from mistralrs.api.piece import Finish, Follower, Piece
+from mistralrs.api.prompt import Prompt
+from mistralrs.engine.memory import digest
+from mistralrs.engine.penalties import Penalties
 
 Deliver = Callable[[Piece | BaseException], None]
 

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .. import models
-from ..api.errors import CheckpointError
-from ..nn.cache import Paged
-from ..nn.checkpoint import Lazy, Tensors
-from ..nn.decoder import Decoder
-from ..nn.linear import Embedding, Linear, place
-from ..nn.rope import Rope
-from ..quant.plain import Plain
-from .config import Config, architecture_of, choose_dtype
-from .hub import Repo
-from .plan import Budget, Plan, plan
-from .tensors import main_dtype, read_checkpoint
+from mistralrs import models
+from mistralrs.api.errors import CheckpointError
+from mistralrs.load.config import Config, architecture_of, choose_dtype
+from mistralrs.load.hub import Repo
+from mistralrs.load.plan import Budget, Plan, plan
+from mistralrs.load.tensors import main_dtype, read_checkpoint
+from mistralrs.nn.cache import Paged
+from mistralrs.nn.checkpoint import Lazy, Tensors
+from mistralrs.nn.decoder import Decoder
+from mistralrs.nn.linear import Embedding, Linear, place
+from mistralrs.nn.rope import Rope
+from mistralrs.quant.plain import Plain
 
 log = logging.getLogger("mistralrs.load")
 

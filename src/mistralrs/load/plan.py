@@ -7,9 +7,9 @@ import psutil
 import torch
 from torch import nn
 
-from ..api.errors import OutOfMemoryError
-from ..nn.cache import Paged
-from .config import Config
+from mistralrs.api.errors import OutOfMemoryError
+from mistralrs.load.config import Config
+from mistralrs.nn.cache import Paged
 
 MB = 1 << 20
 

@@ -3,8 +3,8 @@
 from importlib import import_module
 from typing import NamedTuple
 
-from ..api.errors import NotSupportedError
-from ..nn.decoder import Decoder
+from mistralrs.api.errors import NotSupportedError
+from mistralrs.nn.decoder import Decoder
 
 
 class Entry(NamedTuple):

@@ -2,12 +2,12 @@
 
 from torch import Tensor, nn
 
-from ..nn.attention import Attention
-from ..nn.batch import Batch
-from ..nn.decoder import Decoder, Settings
-from ..nn.mlp import GatedMLP
-from ..nn.norm import RMSNorm
-from ..nn.rope import Rope
+from mistralrs.nn.attention import Attention
+from mistralrs.nn.batch import Batch
+from mistralrs.nn.decoder import Decoder, Settings
+from mistralrs.nn.mlp import GatedMLP
+from mistralrs.nn.norm import RMSNorm
+from mistralrs.nn.rope import Rope
 
 
 class Block(nn.Module):

@@ -1,7 +1,7 @@
 """Mistral: Llama whose attention looks back over a window."""
 
-from ..nn.decoder import Decoder, Settings
-from . import llama
+from mistralrs.models import llama
+from mistralrs.nn.decoder import Decoder, Settings
 
 
 class Block(llama.Block):

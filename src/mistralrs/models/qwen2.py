@@ -1,7 +1,7 @@
 """Qwen 2 and 2.5: Llama with biased queries, keys and values."""
 
-from ..nn.decoder import Decoder, Settings
-from . import llama
+from mistralrs.models import llama
+from mistralrs.nn.decoder import Decoder, Settings
 
 
 def window(cfg: Settings, layer: int) -> int | None:

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from ..nn.decoder import Decoder, Settings
-from ..nn.norm import RMSNorm
-from . import llama, qwen2
+from mistralrs.models import llama, qwen2
+from mistralrs.nn.decoder import Decoder, Settings
+from mistralrs.nn.norm import RMSNorm
 
 
 class Block(llama.Block):

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from .batch import Batch
-from .cache import Paged
-from .linear import Linear, empty
-from .rope import Rope
+from mistralrs.nn.batch import Batch
+from mistralrs.nn.cache import Paged
+from mistralrs.nn.linear import Linear, empty
+from mistralrs.nn.rope import Rope
 
 
 class Attention(nn.Module):

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..kernels import attention
-from .batch import Batch
+from mistralrs.kernels import attention
+from mistralrs.nn.batch import Batch
 
 
 class Paged(nn.Module):

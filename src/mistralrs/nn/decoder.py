@@ -1,4 +1,4 @@
-"""The frame of every decoder-only model. An architecture adds its Block and, where it differs, one of the other methods."""
+"""The frame of every decoder-only model: an architecture adds its Block and, where it differs, a method."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from .batch import Batch
-from .checkpoint import Lazy
-from .linear import Embedding, Linear
-from .norm import RMSNorm
+from mistralrs.nn.batch import Batch
+from mistralrs.nn.checkpoint import Lazy
+from mistralrs.nn.linear import Embedding, Linear
+from mistralrs.nn.norm import RMSNorm
 
 
 class Settings(Protocol):

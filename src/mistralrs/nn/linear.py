@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..quant.weight import Weight
+from mistralrs.quant.weight import Weight
 
 
 class Linear(nn.Module):

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from ..kernels.glu import glu
-from .linear import Linear
+from mistralrs.kernels.glu import glu
+from mistralrs.nn.linear import Linear
 
 
 class GatedMLP(nn.Module):

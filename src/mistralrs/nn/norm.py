@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from ..kernels import norm
-from .linear import empty
+from mistralrs.kernels import norm
+from mistralrs.nn.linear import empty
 
 
 class RMSNorm(nn.Module):

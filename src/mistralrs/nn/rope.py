@@ -1,7 +1,7 @@
 """Rotary position embedding and the ways checkpoints stretch it over longer contexts.
 
-Every scheme is one function `(dim, spec) -> (inverse frequencies [dim / 2], amplitude)`; `dynamic` is the exception, its
-frequencies depend on the length of the sequence.
+Every scheme is one function `(dim, spec) -> (inverse frequencies [dim / 2], amplitude)`; `dynamic` is the
+exception, its frequencies depend on the length of the sequence.
 """
 
 import math
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..kernels.rope import rope as rotate
-from .batch import Batch
+from mistralrs.kernels.rope import rope as rotate
+from mistralrs.nn.batch import Batch
 
 Spec = Mapping[str, Any]
 

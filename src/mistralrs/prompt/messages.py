@@ -111,7 +111,9 @@ def _tool(index: int, schema: str) -> dict[str, Any]:
             f"tool_schemas[{index}] needs a function with a name, for example "
             '{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}'
         )
-    renamed = {"parameters" if key == "arguments" else key: value for key, value in function.items()}
+    renamed = {
+        "parameters" if key == "arguments" else key: value for key, value in function.items()
+    }
     return {**tool, "function": renamed}
 
 

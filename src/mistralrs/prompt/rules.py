@@ -24,7 +24,9 @@ def sampling(request: Any, tokenizer: Tokenizer, logprobs: int | None, seed: int
         min_p=_inside(request.min_p, 0.0),
         frequency_penalty=request.frequency_penalty or 0.0,
         presence_penalty=request.presence_penalty or 0.0,
-        repetition_penalty=1.0 if request.repetition_penalty is None else request.repetition_penalty,
+        repetition_penalty=1.0
+        if request.repetition_penalty is None
+        else request.repetition_penalty,
         dry=dry(request, tokenizer),
         logit_bias=logit_bias(request.logit_bias or {}, tokenizer.size),
         logprobs=logprobs,
