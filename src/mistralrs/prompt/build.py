@@ -62,14 +62,21 @@ class Prompter:
         parsed = with_arguments(messages, as_object)
         try:
             return self.template.render(parsed, **variables)
-        except TemplateError:  # some templates concatenate the arguments of a call as text
-            if parsed == (spelled := with_arguments(messages, as_text)):
+        except TemplateError as error:  # some templates concatenate a call's arguments as text
+            spelled = with_arguments(messages, as_text)
+            if parsed == spelled:
                 raise
-            return self._respell(spelled, variables)
+            return self._respelled(spelled, variables, error)
 
-    def _respell(self, messages: list[Message], variables: dict[str, Any]) -> str:
+    def _respelled(
+        self, messages: list[Message], variables: dict[str, Any], first: TemplateError
+    ) -> str:
+        """Render again; where that fails too, the first error is the one to report."""
         assert self.template is not None
-        return self.template.render(messages, **variables)
+        try:
+            return self.template.render(messages, **variables)
+        except TemplateError:
+            raise first from None
 
     def _prompt(self, request: Any, text: str, tokens: list[int], logprobs: int | None) -> Prompt:
         if not tokens:
