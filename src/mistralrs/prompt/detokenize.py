@@ -10,7 +10,9 @@ from typing import Protocol
 import tokenizers
 
 BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-ANCHOR = "a"  # a piece of text that no decoder changes; what follows it is not at the start of the text
+ANCHOR = (
+    "a"  # a piece of text that no decoder changes; what follows it is not at the start of the text
+)
 
 
 class Detokenizer(Protocol):

@@ -70,7 +70,9 @@ class ChatTemplate:
                 f"this model's templates ({', '.join(sorted(self.sources))}) have no tool_use entry; "
                 f"send the request without tool_schemas, or {ADVICE}"
             )
-        wanted = "tool_use" if tools else "rag" if documents and "rag" in self.sources else "default"
+        wanted = (
+            "tool_use" if tools else "rag" if documents and "rag" in self.sources else "default"
+        )
         if wanted not in self.sources:
             raise TemplateError(
                 f"this model has no default template, only {', '.join(sorted(self.sources))}; {ADVICE}"
@@ -169,5 +171,9 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(error: BaseException) -> int | str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == FILE]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == FILE
+    ]
     return lines[-1] if lines and lines[-1] is not None else "?"

@@ -123,7 +123,11 @@ def eos_ids(
     return frozenset([id for id in named if id is not None] + listed)
 
 
-ENDS = ("<|im_end|>", "<end_of_turn>", "<|end_of_text|>")  # end a turn wherever the vocabulary has them
+ENDS = (
+    "<|im_end|>",
+    "<end_of_turn>",
+    "<|end_of_text|>",
+)  # end a turn wherever the vocabulary has them
 
 
 def _ids(config: Mapping[str, Any] | None) -> list[int]:
@@ -155,7 +159,9 @@ def _frame(
     inner: tokenizers.Tokenizer, names: Mapping[str, str], config: Mapping[str, Any]
 ) -> TemplateProcessing:
     """Return the post-processor that add_bos_token and add_eos_token ask for; both default to off."""
-    around = {end: names.get(f"{end}_token") for end in ("bos", "eos") if config.get(f"add_{end}_token")}
+    around = {
+        end: names.get(f"{end}_token") for end in ("bos", "eos") if config.get(f"add_{end}_token")
+    }
     parts = [around.get("bos"), "$A", around.get("eos")]
     used = [token for token in around.values() if token is not None]
     return TemplateProcessing(

@@ -73,7 +73,9 @@ def detect(template: str | None) -> Format:
     """Return the format whose markers the chat template names; plain content without any."""
     for mark in THINK:
         if template is not None and all(marker in template for marker in mark):
-            return Format(frozenset(mark), lambda prompt, mark=mark: Marked(mark, is_open(prompt, mark)))
+            return Format(
+                frozenset(mark), lambda prompt, mark=mark: Marked(mark, is_open(prompt, mark))
+            )
     return Format(frozenset(), lambda prompt: Marked(None))
 
 

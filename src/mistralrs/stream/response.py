@@ -7,6 +7,7 @@ from typing import Protocol
 
 from mistralrs.api.piece import Piece, Token
 from mistralrs.api.prompt import Prompt
+from mistralrs.api.requests import CompletionRequest
 from mistralrs.api.responses import (
     ChatCompletionChunkResponse,
     ChatCompletionResponse,
@@ -16,6 +17,7 @@ from mistralrs.api.responses import (
     CompletionResponse,
     Delta,
     Logprobs,
+    PromptTokensDetails,
     ResponseLogprob,
     ResponseMessage,
     TopLogprob,
@@ -33,11 +35,15 @@ class Spelling(Protocol):
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Wall time of a request so far, in seconds."""
+class Cost:
+    """What a request took so far: wall time, and what the prefix cache saved."""
 
-    prompt: float = 0.0
-    completion: float = 0.0
+    prompt_seconds: float = 0.0
+    completion_seconds: float = 0.0
+    cached_tokens: int = 0
+
+
+FREE = Cost()
 
 
 @dataclass(frozen=True)
@@ -120,32 +126,32 @@ class ChatReply:
         """Take a piece and return its events."""
         return self._take(piece)[0]
 
-    def chunks(
-        self, piece: Piece, timing: Timing = Timing()
-    ) -> list[ChatCompletionChunkResponse]:
+    def chunks(self, piece: Piece, cost: Cost = FREE) -> list[ChatCompletionChunkResponse]:
         """Take a piece and return the chunks to send: one per event or reported token, often none.
 
-        The last chunk of the last continuation carries the usage, computed with `timing`.
+        The last chunk of the last continuation carries the usage, computed with `cost`.
         """
         choices = self._choices(piece)
         usages = [None] * len(choices)
         if choices and self.done:
-            usages[-1] = self._usage(timing)
+            usages[-1] = self._usage(cost)
         return [self._chunk(choice, usage) for choice, usage in zip(choices, usages, strict=True)]
 
-    def response(self, timing: Timing = Timing()) -> ChatCompletionResponse:
+    def response(self, cost: Cost = FREE) -> ChatCompletionResponse:
         """Return everything said so far as one response."""
         return ChatCompletionResponse(
             id=self._header.id,
             choices=[answer.choice() for answer in self._answers],
             created=self._header.created,
             model=self._header.model,
-            usage=self._usage(timing),
+            usage=self._usage(cost),
         )
 
     def _take(self, piece: Piece) -> tuple[list[Event], list[ResponseLogprob]]:
         answer = self._answers[piece.index]
-        records = [record(token, self._spelling) for token in piece.tokens if token.logprob is not None]
+        records = [
+            record(token, self._spelling) for token in piece.tokens if token.logprob is not None
+        ]
         self._completion_tokens += len(piece.tokens)
         answer.records += records
         return answer.push(piece), records
@@ -159,7 +165,9 @@ class ChatReply:
             pairs = [(None, None)]
         finish = [None] * (len(pairs) - 1) + [self._answers[piece.index].finish]
         return [
-            ChunkChoice(finish_reason=end, index=piece.index, delta=said or delta(), logprobs=report)
+            ChunkChoice(
+                finish_reason=end, index=piece.index, delta=said or delta(), logprobs=report
+            )
             for end, (said, report) in zip(finish, pairs)
         ]
 
@@ -172,15 +180,16 @@ class ChatReply:
             usage=usage,
         )
 
-    def _usage(self, timing: Timing) -> Usage:
-        return usage(self._prompt_tokens, self._completion_tokens, timing)
+    def _usage(self, cost: Cost) -> Usage:
+        return usage(self._prompt_tokens, self._completion_tokens, cost)
 
 
 class CompletionReply:
     """Folds the pieces of a completion request into one response; its text is exactly what was generated."""
 
-    def __init__(self, prompt: Prompt, header: Header) -> None:
+    def __init__(self, prompt: Prompt, request: CompletionRequest, header: Header) -> None:
         self._prompt = prompt
+        self._request = request
         self._header = header
         self._texts = [""] * prompt.n
         self._scores = [0.0] * prompt.n  # cumulative log-probabilities
@@ -199,37 +208,31 @@ class CompletionReply:
         self._finishes[piece.index] = piece.finish or self._finishes[piece.index]
         self._completion_tokens += len(piece.tokens)
 
-    def response(
-        self,
-        timing: Timing = Timing(),
-        echo: bool = False,
-        suffix: str | None = None,
-        best_of: int | None = None,
-    ) -> CompletionResponse:
-        """Return the `best_of` likeliest continuations, or all in order where it is None."""
-        before, after = self._prompt.text if echo else "", suffix or ""
-        choices = [
-            CompletionChoice(
-                finish_reason=self._finishes[number] or "canceled",
-                index=index,
-                text=before + self._texts[number] + after,
-                logprobs=None,
-            )
-            for index, number in enumerate(self._ranked(best_of))
-        ]
+    def response(self, cost: Cost = FREE) -> CompletionResponse:
+        """Return everything generated so far as one response."""
         return CompletionResponse(
             id=self._header.id,
-            choices=choices,
+            choices=[self._choice(*pair) for pair in enumerate(self._kept())],
             created=self._header.created,
             model=self._header.model,
-            usage=usage(len(self._prompt.tokens), self._completion_tokens, timing),
+            usage=usage(len(self._prompt.tokens), self._completion_tokens, cost),
         )
 
-    def _ranked(self, best_of: int | None) -> list[int]:
+    def _choice(self, index: int, number: int) -> CompletionChoice:
+        """Return continuation `number` as choice `index`."""
+        before = self._prompt.text if self._request.echo_prompt else ""
+        return CompletionChoice(
+            finish_reason=self._finishes[number] or "canceled",
+            index=index,
+            text=before + self._texts[number] + (self._request.suffix or ""),
+        )
+
+    def _kept(self) -> list[int]:
+        """Return the continuations to report: the likeliest first where best_of asks for a choice."""
         numbers = list(range(self._prompt.n))
-        if best_of is None:
-            return numbers
-        return sorted(numbers, key=lambda number: -self._scores[number])[:best_of]
+        if (self._request.best_of or 1) > 1:
+            numbers.sort(key=lambda number: -self._scores[number])
+        return numbers[: self._request.kept]
 
 
 def delta(event: Event | None = None) -> Delta:
@@ -257,19 +260,23 @@ def record(token: Token, spelling: Spelling) -> ResponseLogprob:
     )
 
 
-def usage(prompt_tokens: int, completion_tokens: int, timing: Timing) -> Usage:
+def usage(prompt_tokens: int, completion_tokens: int, cost: Cost) -> Usage:
     """Return token counts and rates; a rate without measured time is 0."""
-    total, seconds = prompt_tokens + completion_tokens, timing.prompt + timing.completion
+    total, seconds = (
+        prompt_tokens + completion_tokens,
+        cost.prompt_seconds + cost.completion_seconds,
+    )
     return Usage(
         completion_tokens=completion_tokens,
         prompt_tokens=prompt_tokens,
         total_tokens=total,
         avg_tok_per_sec=_rate(total, seconds),
-        avg_prompt_tok_per_sec=_rate(prompt_tokens, timing.prompt),
-        avg_compl_tok_per_sec=_rate(completion_tokens, timing.completion),
+        avg_prompt_tok_per_sec=_rate(prompt_tokens, cost.prompt_seconds),
+        avg_compl_tok_per_sec=_rate(completion_tokens, cost.completion_seconds),
         total_time_sec=seconds,
-        total_prompt_time_sec=timing.prompt,
-        total_completion_time_sec=timing.completion,
+        total_prompt_time_sec=cost.prompt_seconds,
+        total_completion_time_sec=cost.completion_seconds,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=cost.cached_tokens),
     )
 
 
