@@ -83,29 +83,10 @@ def _text(index: int, part: Mapping[str, Any]) -> str:
     return part["text"]
 
 
-<<<<<<< HEAD
-def _tool(index: int, schema: str) -> dict[str, Any]:
-    try:
-        tool = json.loads(schema)
-    except (TypeError, ValueError) as error:
-        raise ToolError(
-            f"tool_schemas[{index}] is not JSON ({error}); pass each tool as json.dumps(...)"
-        ) from error
-    function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise ToolError(
-            f"tool_schemas[{index}] needs a function with a name, for example "
-            '{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}'
-        )
-    renamed = {
-        "parameters" if key == "arguments" else key: value for key, value in function.items()
-    }
-=======
 def _tool(schema: str) -> dict[str, Any]:
     tool = json.loads(schema)
     function = tool["function"].items()
     renamed = {"parameters" if key == "arguments" else key: value for key, value in function}
->>>>>>> prompt
     return {**tool, "function": renamed}
 
 
