@@ -158,4 +158,6 @@ class ShellSkillMount:
     source_path: str
 
     def __post_init__(self) -> None:
-        check.apply(self, {"name": check.name, "description": check.text, "source_path": check.path})
+        check.apply(
+            self, {"name": check.name, "description": check.text, "source_path": check.path}
+        )

@@ -119,7 +119,9 @@ class McpClientConfigPy:
         ids = [server.id for server in self.servers]
         for i, id in enumerate(ids):
             if id in ids[:i]:
-                raise RequestError(f"servers[{i}].id: {id!r} is used twice; give every server its own id")
+                raise RequestError(
+                    f"servers[{i}].id: {id!r} is used twice; give every server its own id"
+                )
 
 
 _CLIENT: dict[str, check.Check] = {
