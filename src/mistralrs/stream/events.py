@@ -71,12 +71,11 @@ THINK: tuple[Mark, ...] = (
 
 def detect(template: str | None) -> Format:
     """Return the format whose markers the chat template names; plain content without any."""
-    for mark in THINK:
-        if template is not None and all(marker in template for marker in mark):
-            return Format(
-                frozenset(mark), lambda prompt, mark=mark: Marked(mark, is_open(prompt, mark))
-            )
-    return Format(frozenset(), lambda prompt: Marked(None))
+    marks = (mark for mark in THINK if all(marker in (template or "") for marker in mark))
+    mark = next(marks, None)
+    if mark is None:
+        return Format(frozenset(), lambda prompt: Marked(None))
+    return Format(frozenset(mark), lambda prompt: Marked(mark, is_open(prompt, mark)))
 
 
 def is_open(prompt: str, mark: Mark) -> bool:

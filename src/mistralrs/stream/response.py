@@ -132,10 +132,11 @@ class ChatReply:
         The last chunk of the last continuation carries the usage, computed with `cost`.
         """
         choices = self._choices(piece)
-        usages = [None] * len(choices)
-        if choices and self.done:
-            usages[-1] = self._usage(cost)
-        return [self._chunk(choice, usage) for choice, usage in zip(choices, usages, strict=True)]
+        usage = self._usage(cost) if self.done else None
+        return [
+            self._chunk(choice, usage if number == len(choices) else None)
+            for number, choice in enumerate(choices, start=1)
+        ]
 
     def response(self, cost: Cost = FREE) -> ChatCompletionResponse:
         """Return everything said so far as one response."""
@@ -163,12 +164,15 @@ class ChatReply:
         pairs = list(zip_longest(deltas, records))
         if piece.finish is not None and not pairs:
             pairs = [(None, None)]
-        finish = [None] * (len(pairs) - 1) + [self._answers[piece.index].finish]
+        finish = self._answers[piece.index].finish
         return [
             ChunkChoice(
-                finish_reason=end, index=piece.index, delta=said or delta(), logprobs=report
+                finish_reason=finish if number == len(pairs) else None,
+                index=piece.index,
+                delta=said or delta(),
+                logprobs=report,
             )
-            for end, (said, report) in zip(finish, pairs)
+            for number, (said, report) in enumerate(pairs, start=1)
         ]
 
     def _chunk(self, choice: ChunkChoice, usage: Usage | None) -> ChatCompletionChunkResponse:
