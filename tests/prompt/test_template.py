@@ -173,7 +173,11 @@ CHATS = {
         {"enable_thinking": True},
     ),
     "no thinking": ([USER], None, {"enable_thinking": False, "reasoning_effort": "high"}),
-    "no prompt": ([USER, {"role": "assistant", "content": "x"}], None, {"add_generation_prompt": 0}),
+    "no prompt": (
+        [USER, {"role": "assistant", "content": "x"}],
+        None,
+        {"add_generation_prompt": 0},
+    ),
 }
 
 
@@ -249,7 +253,9 @@ FILES = {
     "chat_template.jinja": "jinja",
     "chat_template.json": json.dumps({"chat_template": "json {{ bos_token }}", "bos_token": "<j>"}),
     "arg.jinja": "argument {{ bos_token }}",
-    "arg.json": json.dumps({"chat_template": "named {{ eos_token }}", "eos_token": {"content": "E"}}),
+    "arg.json": json.dumps(
+        {"chat_template": "named {{ eos_token }}", "eos_token": {"content": "E"}}
+    ),
     "explicit.jinja": "explicit {{ bos_token }}",
     "additional_chat_templates/tool_use.jinja": "additional",
 }
