@@ -1,0 +1,5 @@
+"""`python -m mistralrs.cli`."""
+
+from .main import main
+
+main()
