@@ -1,0 +1,17 @@
+"""Classes whose members are classes: `Which.Plain(...)` makes a Which."""
+
+from typing import Any
+
+
+class Choice:
+    """Base of a class that only serves as the common type and namespace of its members."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        members = ", ".join(member.__qualname__ for member in type(self).__subclasses__())
+        raise TypeError(f"{type(self).__qualname__} is made through its members: {members}")
+
+
+def publish(parent: type[Choice]) -> None:
+    """Make every direct subclass an attribute of `parent`, named by the last part of its __qualname__."""
+    for member in parent.__subclasses__():
+        setattr(parent, member.__qualname__.rpartition(".")[2], member)
