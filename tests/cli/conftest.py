@@ -1,8 +1,10 @@
 """A fake Runner, and a way to call the command line."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -11,10 +13,15 @@ import pytest
 from mistralrs.cli.main import main
 
 
-def chunk(content: str | None = None, reasoning: str | None = None, finish: str | None = None) -> Any:
+def chunk(
+    content: str | None = None, reasoning: str | None = None, finish: str | None = None
+) -> Any:
     delta = SimpleNamespace(content=content, reasoning_content=reasoning)
     usage = SimpleNamespace(
-        prompt_tokens=7, completion_tokens=3, avg_prompt_tok_per_sec=70.0, avg_compl_tok_per_sec=30.0
+        prompt_tokens=7,
+        completion_tokens=3,
+        avg_prompt_tok_per_sec=70.0,
+        avg_compl_tok_per_sec=30.0,
     )
     choice = SimpleNamespace(index=0, delta=delta, finish_reason=finish)
     return SimpleNamespace(choices=[choice], usage=usage if finish else None)
@@ -51,7 +58,7 @@ class Fake:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
     record = Fake()
 
     class Runner:
@@ -72,6 +79,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
     module = ModuleType("mistralrs.runner")
     module.Runner = Runner  # type: ignore[attr-defined]
+    monkeypatch.setattr("mistralrs.cli.start.model_path", lambda: tmp_path)
     monkeypatch.setitem(sys.modules, "mistralrs.runner", module)
     return record
 
@@ -79,7 +87,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 @pytest.fixture
 def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """`call("run", "-i", "hi") -> (exit code, stdout, stderr)`; `typed` are the lines at the prompt."""
 
     def call(*arguments: str, typed: list[Any] | None = None) -> tuple[int, str, str]:
@@ -98,4 +106,8 @@ def call(
         out, err = capsys.readouterr()
         return int(end.value.code or 0), out, err
 
-    return call
+    log = logging.getLogger("mistralrs")
+    handlers, level = list(log.handlers), log.level
+    yield call
+    log.handlers[:] = handlers
+    log.setLevel(level)

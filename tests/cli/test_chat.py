@@ -56,7 +56,10 @@ def test_system_and_clear() -> None:
 
 def test_help_names_every_command() -> None:
     text = interpret(Chat(), "\\help") or ""
-    assert all(f"/{name}" in text for name in "help exit clear system temperature topk topp".split())
+    assert all(
+        f"/{name}" in text
+        for name in ["help", "exit", "clear", "system", "temperature", "topk", "topp"]
+    )
 
 
 @pytest.mark.parametrize("line", ["/exit", "\\exit"])

@@ -5,58 +5,55 @@ from typing import Any
 
 import pytest
 
-from mistralrs.api.enums import ModelDType
 from mistralrs.api.errors import NotSupportedError, RequestError
 from mistralrs.api.options import TextAutoMapParams
 from mistralrs.api.which import Which
-from mistralrs.cli.options import Format, Kind, ModelOptions
+from mistralrs.cli.options import ModelOptions
 from mistralrs.cli.start import which
 from mistralrs.demo import model_path
 
 WHICH = [
-    (Kind.AUTO, {}, Which.Plain(str(model_path()))),
-    (Kind.TEXT, {"model_id": "a/b"}, Which.Plain("a/b")),
-    (Kind.AUTO, {"model_id": "a/b", "arch": "qwen3"}, Which.Plain("a/b", arch="qwen3")),
+    ("auto", {}, Which.Plain(str(model_path()))),
+    ("text", {"model_id": "a/b"}, Which.Plain("a/b")),
+    ("auto", {"model_id": "a/b", "arch": "qwen3"}, Which.Plain("a/b", arch="qwen3")),
     (
-        Kind.AUTO,
-        {"model_id": "a/b", "tokenizer": "t.json", "dtype": ModelDType.F16, "hf_cache": "c"},
-        Which.Plain("a/b", tokenizer_json="t.json", dtype=ModelDType.F16, hf_cache_path="c"),
+        "auto",
+        {"model_id": "a/b", "tokenizer": "t.json", "dtype": "f16", "hf_cache": "c"},
+        Which.Plain("a/b", tokenizer_json="t.json", dtype="f16", hf_cache_path="c"),
     ),
     (
-        Kind.AUTO,
+        "auto",
         {"model_id": "a/b", "max_seq_len": 99},
         Which.Plain("a/b", auto_map_params=TextAutoMapParams(max_seq_len=99)),
     ),
     (
-        Kind.AUTO,
+        "auto",
         {"model_id": "a/b", "quantized_file": "x.gguf", "tok_model_id": "t"},
         Which.GGUF("a/b", "x.gguf", tok_model_id="t"),
     ),
     (
-        Kind.AUTO,
-        {"model_id": "a/b", "quantized_file": "x.bin", "format": Format.GGML},
+        "auto",
+        {"model_id": "a/b", "quantized_file": "x.bin", "format": "ggml"},
         Which.GGML("a/b", "x.bin"),
     ),
-    (Kind.VISION, {"model_id": "a/b"}, Which.VisionPlain("a/b")),
+    ("vision", {"model_id": "a/b"}, Which.VisionPlain("a/b")),
 ]
 
 
 @pytest.mark.parametrize(("kind", "options", "expected"), WHICH)
-def test_which(kind: Kind, options: dict[str, Any], expected: Any) -> None:
+def test_which(kind: str, options: dict[str, Any], expected: Any) -> None:
     assert which(kind, ModelOptions(**options)) == expected
 
 
 REFUSED = [
-    (Kind.AUTO, {"format": Format.GGUF}, RequestError, "-f NAME.gguf"),
-    (Kind.AUTO, {"format": Format.PLAIN, "quantized_file": "x"}, RequestError, "--format"),
-    (Kind.EMBEDDING, {}, NotSupportedError, "send_embedding_request"),
+    ("auto", {"format": "gguf"}, RequestError, "-f NAME.gguf"),
+    ("auto", {"format": "plain", "quantized_file": "x"}, RequestError, "--format"),
+    ("embedding", {}, NotSupportedError, "send_embedding_request"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "options", "error", "message"), REFUSED)
-def test_refused(
-    kind: Kind, options: dict[str, Any], error: type[Exception], message: str
-) -> None:
+def test_refused(kind: str, options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         which(kind, ModelOptions(**options))
 
@@ -71,7 +68,9 @@ RUNNER = [
 
 
 @pytest.mark.parametrize(("options", "expected"), RUNNER)
-def test_runner_arguments(options: list[str], expected: dict[str, Any], fake: Any, call: Any) -> None:
+def test_runner_arguments(
+    options: list[str], expected: dict[str, Any], fake: Any, call: Any
+) -> None:
     code, _, _ = call("run", "-m", "org/name", "-i", "hi", *options)
     assert code == 0
     assert fake.arguments.items() >= expected.items()

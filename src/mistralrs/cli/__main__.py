@@ -1,5 +1,5 @@
 """`python -m mistralrs.cli`."""
 
-from .main import main
+from mistralrs.cli.main import main
 
 main()

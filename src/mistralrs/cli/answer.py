@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from ..api.responses import ChatCompletionChunkResponse, Usage
+    from mistralrs.api.responses import ChatCompletionChunkResponse, Usage
 
 DIM, PLAIN = "\x1b[90m", "\x1b[0m"
 

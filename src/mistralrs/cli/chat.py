@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..api.requests import ChatCompletionRequest
+from mistralrs.api.requests import ChatCompletionRequest
 
 
 @dataclass
@@ -20,6 +20,10 @@ class Chat:
         """The streamed request for an answer to the last message."""
         head = [{"role": "system", "content": self.system}] if self.system else []
         return ChatCompletionRequest(messages=head + self.messages, stream=True, **self.sampling)
+
+    def suggest(self, sampling: dict[str, Any]) -> None:
+        """Use these settings where the user gave none."""
+        self.sampling = {**sampling, **self.sampling}
 
     def say(self, role: str, text: str) -> None:
         """Add a message."""

@@ -4,17 +4,17 @@ import json
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import typer
+import click
 
-from .. import __version__
+from mistralrs import __version__
 
-PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "jinja2", "typer")
+PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "jinja2", "click")
 LOW_DISK = 10 * 2**30  # bytes; a small model with its download needs about this
 
 
@@ -30,6 +30,8 @@ class Check:
 
 def installed(package: str) -> str | None:
     """The version of an installed package."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
     try:
         return version(package)
     except PackageNotFoundError:
@@ -38,7 +40,9 @@ def installed(package: str) -> str | None:
 
 def system() -> dict[str, Any]:
     """Interpreter, platform, processors, memory, and versions of the packages we use."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    pages = (
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    )
     return {
         "mistralrs": __version__,
         "python": platform.python_version(),
@@ -86,7 +90,7 @@ def check_device() -> Check:
 
 def check_kernels() -> Check:
     """Our compiled CPU kernels load."""
-    from .. import kernels
+    from mistralrs import kernels
 
     describe = getattr(kernels, "describe", None)
     if describe is None:
@@ -132,18 +136,20 @@ def examine(check: Callable[[], Check]) -> Check:
         return Check(name, "error", f"{type(error).__name__}: {error}")
 
 
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(as_json: bool) -> None:
     """Show what this machine offers and what stands in the way; exit code 1 when something does."""
     checks = [examine(check) for check in CHECKS]
     facts = system()
     if as_json:
-        print(json.dumps({"system": facts, "checks": [asdict(check) for check in checks]}, indent=2))
+        print(
+            json.dumps({"system": facts, "checks": [asdict(check) for check in checks]}, indent=2)
+        )
     else:
         show(facts, checks)
     if any(check.status == "error" for check in checks):
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 def show(facts: dict[str, Any], checks: list[Check]) -> None:

@@ -1,58 +1,48 @@
 """The entry point: global options, the commands, and how errors end."""
 
 import logging
+import os
 import sys
-from typing import Annotated
 
-import typer
+import click
 
-from .. import __version__
-from ..api.errors import MistralRsError
-from .doctor import doctor
-from .options import Seed, TokenSource, Verbose
-from .run import run
-from .start import present
+from mistralrs import __version__
+from mistralrs.api.errors import MistralRsError
+from mistralrs.cli.doctor import doctor
+from mistralrs.cli.options import GlobalOptions, takes
+from mistralrs.cli.run import run
 
+INTERRUPTED = 130  # the exit code of shells for Ctrl-C
 log = logging.getLogger("mistralrs")
 
 
-def show_version(wanted: bool) -> None:
-    """Print the version and stop."""
-    if wanted:
-        print(f"mistralrs {__version__}")
-        raise typer.Exit
-
-
-def root(
-    context: typer.Context,
-    seed: Seed = None,
-    token_source: TokenSource = None,
-    verbose: Verbose = 0,
-    version: Annotated[
-        bool, typer.Option("-V", "--version", callback=show_version, is_eager=True)
-    ] = False,
-) -> None:
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="mistralrs %(version)s")
+@takes(GlobalOptions)
+@click.pass_context
+def app(context: click.Context, everywhere: GlobalOptions) -> None:
     """Local AI inference on your own machine."""
-    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
-    context.default_map = {"run": present(seed=seed, token_source=token_source)}
+    before = {"seed": everywhere.seed, "token_source": everywhere.token_source}
+    context.default_map = {"run": before}
 
 
-app = typer.Typer(
-    name="mistralrs",
-    rich_markup_mode=None,  # plain help: importing rich would double the start-up time
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.callback()(root)
-app.command()(run)
-app.command()(doctor)
+app.add_command(run)
+app.add_command(doctor)
 
 
 def main() -> None:
-    """Run the command line; an error of the package is one line on stderr and exit code 1, with -v a traceback too."""
+    """Run the command line. An error of the package is one line on stderr and exit code 1; -v adds its traceback."""
+    log.addHandler(logging.StreamHandler())
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except MistralRsError as error:
         log.info("traceback", exc_info=True)
         print(f"error: {error}", file=sys.stderr)

@@ -1,18 +1,17 @@
 """Options -> a loaded Runner."""
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..api.enums import DiffusionArchitecture, SpeechLoaderType
-from ..api.errors import NotSupportedError, RequestError
-from ..api.options import TextAutoMapParams
-from ..api.which import Which
-from ..demo import model_path
-from .options import Format, Kind, ModelOptions, RuntimeOptions
+from mistralrs.api.enums import DiffusionArchitecture, ModelDType, SpeechLoaderType
+from mistralrs.api.errors import NotSupportedError, RequestError
+from mistralrs.api.options import TextAutoMapParams
+from mistralrs.api.which import Which
+from mistralrs.cli.options import GlobalOptions, ModelOptions, RuntimeOptions
+from mistralrs.demo import model_path
 
 if TYPE_CHECKING:
-    from ..runner import Runner
+    from mistralrs.runner import Runner
 
 
 def present(**values: Any) -> dict[str, Any]:
@@ -25,44 +24,50 @@ def named_model(model: ModelOptions) -> str:
     return model.model_id or str(model_path())
 
 
-def storage(model: ModelOptions) -> Format:
+def storage(model: ModelOptions) -> str:
     """The weight format; a file name alone means GGUF."""
-    chosen = model.format or (Format.GGUF if model.quantized_file else Format.PLAIN)
-    if chosen is not Format.PLAIN and not model.quantized_file:
-        raise RequestError(f"--format {chosen.value} needs the file: -f NAME.{chosen.value}")
-    if chosen is Format.PLAIN and model.quantized_file:
+    chosen = model.format or ("gguf" if model.quantized_file else "plain")
+    if chosen != "plain" and not model.quantized_file:
+        raise RequestError(f"--format {chosen} needs the file: -f NAME.{chosen}")
+    if chosen == "plain" and model.quantized_file:
         raise RequestError("-f names a GGUF or GGML file: drop `--format plain`")
     return chosen
 
 
-def which(kind: Kind, model: ModelOptions) -> Any:
-    """The member of `Which` that the options describe."""
-    chosen, name = storage(model), named_model(model)
+def which(kind: str, model: ModelOptions) -> Which:
+    """The member of Which that the options describe."""
+    name = named_model(model)
     length = TextAutoMapParams(max_seq_len=model.max_seq_len) if model.max_seq_len else None
-    common = present(dtype=model.dtype)
-    if chosen is not Format.PLAIN:
-        variant = Which.GGUF if chosen is Format.GGUF else Which.GGML
-        files = present(tok_model_id=model.tok_model_id, auto_map_params=length)
-        return variant(name, model.quantized_file, **files, **common)
+    dtype = ModelDType(model.dtype)
+    text = present(dtype=dtype, auto_map_params=length)
+    if (chosen := storage(model)) != "plain":
+        variant: Any = Which.GGUF if chosen == "gguf" else Which.GGML
+        return variant(
+            name, model.quantized_file, **present(tok_model_id=model.tok_model_id), **text
+        )
     files = present(tokenizer_json=model.tokenizer, hf_cache_path=model.hf_cache)
-    if kind in (Kind.AUTO, Kind.TEXT):
-        rest = present(arch=model.arch, auto_map_params=length)
-        return Which.Plain(model_id=name, **rest, **files, **common)
-    if kind is Kind.VISION:
-        return Which.VisionPlain(model_id=name, **files, **common)
-    if kind is Kind.DIFFUSION:
-        return Which.DiffusionPlain(model_id=name, arch=DiffusionArchitecture.Flux, **common)
-    if kind is Kind.SPEECH:
-        return Which.Speech(model_id=name, arch=SpeechLoaderType.Dia, **common)
-    raise NotSupportedError("an embedding model has no conversation: use Runner.send_embedding_request")
+    match kind:
+        case "auto" | "text":
+            return Which.Plain(name, **present(arch=model.arch), **files, **text)
+        case "vision":
+            return Which.VisionPlain(name, dtype=dtype, **files)
+        case "diffusion":
+            return Which.DiffusionPlain(name, DiffusionArchitecture.Flux, dtype=dtype)
+        case "speech":
+            return Which.Speech(name, SpeechLoaderType.Dia, dtype=dtype)
+    raise NotSupportedError(
+        "an embedding model does not converse: use Runner.send_embedding_request"
+    )
 
 
-def start(kind: Kind, model: ModelOptions, runtime: RuntimeOptions) -> "Runner":
+def start(
+    kind: str, model: ModelOptions, runtime: RuntimeOptions, everywhere: GlobalOptions
+) -> "Runner":
     """Load the model."""
     target = which(kind, model)
     if model.cpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch, imported below, reads it once
-    from ..runner import Runner  # here, so that `--help` does not wait for torch
+    from mistralrs.runner import Runner  # here, so that a wrong option does not wait for torch
 
     return Runner(
         which=target,
@@ -74,7 +79,7 @@ def start(kind: Kind, model: ModelOptions, runtime: RuntimeOptions) -> "Runner":
             pa_ctxt_len=runtime.pa_context_len,
             chat_template=runtime.chat_template,
             jinja_explicit=runtime.jinja_explicit,
-            seed=runtime.seed,
-            token_source=runtime.token_source,
+            seed=everywhere.seed,
+            token_source=everywhere.token_source,
         ),
     )
