@@ -64,9 +64,7 @@ def case(request, tmp_path_factory):
     """The reference's logits of A and B, and the checkpoint's folder."""
     model = tiny.reference(request.param)
     folder = tiny.save(model, tmp_path_factory.mktemp("model"))
-    with torch.inference_mode():
-        logits = {n: model(torch.tensor([t])).logits[0] for n, t in (("A", A), ("B", B))}
-    return folder, logits
+    return folder, {"A": tiny.logits(request.param, A), "B": tiny.logits(request.param, B)}
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -82,6 +82,12 @@ def reference(case: str) -> transformers.PreTrainedModel:
     return model
 
 
+def logits(case: str, tokens: list[int]) -> torch.Tensor:
+    """The reference's logits [T, V]; from a fresh model, since dynamic rope there remembers longer inputs."""
+    with torch.inference_mode():
+        return reference(case)(torch.tensor([tokens])).logits[0]
+
+
 def save(model: transformers.PreTrainedModel, folder: Path, **options) -> Path:
     """Write a checkpoint as transformers does."""
     model.save_pretrained(folder, **options)

@@ -1,4 +1,4 @@
-"""Checks of single arguments. A check takes (where, value) and returns the value as it is stored, or raises."""
+"""Checks of single arguments: (where, value) -> the value as it is stored, or an error."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ Check = Callable[[str, Any], Any]
 
 
 def apply(self: Any, checks: Mapping[str, Check]) -> None:
-    """Check and convert the fields of a frozen dataclass; None stands for the default of the field."""
+    """Check and convert the fields of a frozen dataclass; None stands for a field's default."""
     for field in dataclasses.fields(self):
         value = getattr(self, field.name)
         if value is None:
@@ -48,9 +48,10 @@ def text(where: str, value: Any) -> str:
 
 def name(where: str, value: Any) -> str:
     """A string with something in it."""
-    if not text(where, value).strip():
+    given = text(where, value)
+    if not given.strip():
         raise RequestError(f"{where}: is empty")
-    return value
+    return given
 
 
 def path(where: str, value: Any) -> str:
@@ -165,7 +166,7 @@ def items(each: Check) -> Check:
 def names(where: str, value: Any) -> list[str]:
     """A list of strings, none empty; a single string is a list of one."""
     value = [value] if isinstance(value, str) else value
-    strings = items(text)(where, value)
+    strings: list[str] = items(text)(where, value)
     if "" in strings:
         raise RequestError(f"{where}[{strings.index('')}]: is empty")
     return strings

@@ -1,4 +1,4 @@
-"""Enums of the SDK. Every one can be made from its value, its member name, or a spelling close to them."""
+"""Enums of the SDK. Each accepts its value, its member name, and spellings close to them."""
 
 from enum import Enum
 from typing import Any
@@ -25,9 +25,8 @@ class Spelled(Enum):
         if found is None:
             accepted = [str(member.value) for member in cls]
             hint = did_you_mean(str(value), accepted)
-            raise RequestError(
-                f"{value!r} is not a value of {cls.__name__}{hint or '.'} Accepted: {', '.join(accepted)}"
-            )
+            problem = f"{value!r} is not a value of {cls.__name__}{hint or '.'}"
+            raise RequestError(f"{problem} Accepted: {', '.join(accepted)}")
         return found
 
 

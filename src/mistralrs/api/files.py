@@ -80,7 +80,7 @@ class FileSource(Record):
 @strict
 @dataclass(frozen=True)
 class File(Record):
-    """A file that a tool produced: text, or base64 data, or neither when it was too large to include."""
+    """A file that a tool produced: text or base64 data, or neither when it was too large."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""LoRA adapters that are loaded beside a model and chosen per request, and the state of a calibration."""
+"""LoRA adapters that requests choose from, and the state of a calibration."""
 
 from dataclasses import dataclass
 

@@ -10,7 +10,7 @@ _ALWAYS = frozenset({"content", "finish_reason", "logprobs"})
 
 
 class Record:
-    """A frozen dataclass that turns into OpenAI JSON; `model_dump` are the names pydantic users know."""
+    """A frozen dataclass that turns into OpenAI JSON, also under the names that pydantic uses."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested dicts and lists, enums as their values, in the shape of the OpenAI API."""

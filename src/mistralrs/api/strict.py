@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -19,9 +18,10 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def strict(cls: type[T]) -> type[T]:
-    """Let `cls(...)` explain unknown keywords, and give dataclasses a repr without default values."""
-    init: Callable[..., None] = cls.__init__
-    names = tuple(inspect.signature(init).parameters)[1:]
+    """Let `cls(...)` explain unknown keywords, and give dataclasses a repr without defaults."""
+    init: Any = cls.__init__
+    code = init.__code__
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
 
     @functools.wraps(init)
     def checked(self: T, *args: Any, **kwargs: Any) -> None:
@@ -32,7 +32,7 @@ def strict(cls: type[T]) -> type[T]:
 
     cls.__init__ = checked  # type: ignore[method-assign, assignment]
     if dataclasses.is_dataclass(cls):
-        cls.__repr__ = _short_repr  # type: ignore[method-assign, assignment]
+        cls.__repr__ = _short_repr  # type: ignore[method-assign]
     return cls
 
 

@@ -12,6 +12,6 @@ class Choice:
 
 
 def publish(parent: type[Choice]) -> None:
-    """Make every direct subclass an attribute of `parent`, named by the last part of its __qualname__."""
+    """Make every subclass an attribute of `parent`, named by the end of its __qualname__."""
     for member in parent.__subclasses__():
         setattr(parent, member.__qualname__.rpartition(".")[2], member)

@@ -91,7 +91,7 @@ class WhichXLora(Which):
 @strict
 @dataclass(frozen=True)
 class WhichLora(Which):
-    """A text model with LoRA adapters: merged ones by id, or `adapters` that requests choose from."""
+    """A text model with LoRA adapters: fixed ones by id, or `adapters` that requests choose."""
 
     __qualname__ = "Which.Lora"
 
@@ -124,7 +124,7 @@ class WhichLora(Which):
 @strict
 @dataclass(frozen=True)
 class WhichGGUF(Which):
-    """A model in one or several GGUF files; `tok_model_id` takes tokenizer and template from elsewhere."""
+    """A model in GGUF files; `tok_model_id` takes tokenizer and template from elsewhere."""
 
     __qualname__ = "Which.GGUF"
 

@@ -46,9 +46,23 @@ def check_member(which: Any) -> None:
         )
 
 
-_PATHS = """model_id xlora_model_id adapters_model_id quantized_model_id tok_model_id dac_model_id order
-    tokenizer_json topology write_uqff calibration_file imatrix hf_cache_path matformer_config_path
-    matformer_slice_name""".split()
+_PATHS = [
+    "model_id",
+    "xlora_model_id",
+    "adapters_model_id",
+    "quantized_model_id",
+    "tok_model_id",
+    "dac_model_id",
+    "order",
+    "tokenizer_json",
+    "topology",
+    "write_uqff",
+    "calibration_file",
+    "imatrix",
+    "hf_cache_path",
+    "matformer_config_path",
+    "matformer_slice_name",
+]
 _CHECKS: dict[str, check.Check] = {
     **dict.fromkeys(_PATHS, check.path),
     **dict.fromkeys(

@@ -50,7 +50,7 @@ class Built:
 
 def build(repo: Repo, wish: Wish) -> Built:
     """Detect the architecture, plan the memory, then read the weights tensor by tensor."""
-    raw = repo.require("config.json")
+    raw = repo.json("config.json")
     key = models.key_of(wish.arch) if wish.arch else architecture_of(raw, models.SOURCES)
     architecture = models.find(key)
     cfg = Config(raw, architecture.defaults)

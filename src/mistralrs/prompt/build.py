@@ -1,11 +1,13 @@
 """A request becomes a Prompt: messages rendered, text tokenized, rules checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mistralrs.api.enums import ToolChoice
 from mistralrs.api.errors import ContextLengthError, RequestError, TemplateError
 from mistralrs.api.prompt import Prompt
+from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
 from mistralrs.prompt import rules
 from mistralrs.prompt.messages import (
     Message,
@@ -19,12 +21,6 @@ from mistralrs.prompt.messages import (
 from mistralrs.prompt.template import ChatTemplate
 from mistralrs.prompt.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
-
-EFFORTS = ("low", "medium", "high", "xhigh")
-OFF = ("off", "none")
-
 
 @dataclass(frozen=True)
 class Prompter:
@@ -36,21 +32,20 @@ class Prompter:
     context: int | None = None  # tokens; None is unlimited
     seed: int = 0  # for requests that name none
 
-    def chat(self, request: "ChatCompletionRequest") -> Prompt:
+    def chat(self, request: ChatCompletionRequest) -> Prompt:
         """Render the messages and tokenize them; the template brings its own special tokens."""
         text = self.render(request)
         tokens = self.tokenizer.encode(text, special=False)
         return self._prompt(request, text, tokens, rules.top_logprobs(request))
 
-    def completion(self, request: "CompletionRequest") -> Prompt:
+    def completion(self, request: CompletionRequest) -> Prompt:
         """Tokenize the prompt as it is, with the special tokens that frame a text."""
-        if request.best_of is not None and request.best_of < 1:
-            raise RequestError(f"best_of must be at least 1, not {request.best_of}")
-        ranked = request.best_of is not None and request.n_choices > 1
+        ranked = (request.best_of or 1) > 1  # ranking needs the log-probability of every token
         tokens = self.tokenizer.encode(request.prompt) if request.prompt else []
-        return self._prompt(request, request.prompt, tokens, 0 if ranked else None)
+        prompt = self._prompt(request, request.prompt, tokens, 0 if ranked else None)
+        return replace(prompt, n=request.candidates)
 
-    def render(self, request: "ChatCompletionRequest") -> str:
+    def render(self, request: ChatCompletionRequest) -> str:
         """Return the text of a chat request's prompt."""
         if self.template is None:
             raise TemplateError(
@@ -62,27 +57,38 @@ class Prompter:
         parsed = with_arguments(messages, as_object)
         try:
             return self.template.render(parsed, **variables)
-        except TemplateError:  # some templates concatenate the arguments of a call as text
-            if parsed == (spelled := with_arguments(messages, as_text)):
+        except TemplateError as error:  # some templates concatenate a call's arguments as text
+            spelled = with_arguments(messages, as_text)
+            if parsed == spelled:
                 raise
-            return self._respell(spelled, variables)
+            return self._respelled(spelled, variables, error)
 
-    def _respell(self, messages: list[Message], variables: dict[str, Any]) -> str:
+    def _respelled(
+        self, messages: list[Message], variables: dict[str, Any], first: TemplateError
+    ) -> str:
+        """Render again; where that fails too, the first error is the one to report."""
         assert self.template is not None
-        return self.template.render(messages, **variables)
+        try:
+            return self.template.render(messages, **variables)
+        except TemplateError:
+            raise first from None
 
-    def _prompt(self, request: Any, text: str, tokens: list[int], logprobs: int | None) -> Prompt:
+    def _prompt(
+        self, request: rules.Request, text: str, tokens: list[int], logprobs: int | None
+    ) -> Prompt:
         if not tokens:
             raise RequestError("the prompt is empty; send at least one character")
-        seed = getattr(request, "seed", None)
         ids, texts = rules.stops(request, self.tokenizer)
         return Prompt(
             tokens=tuple(fit(tokens, self.context, request.max_tokens, request.truncate_sequence)),
             sampling=rules.sampling(
-                request, self.tokenizer, logprobs, self.seed if seed is None else seed
+                request,
+                self.tokenizer,
+                logprobs,
+                self.seed if request.seed is None else request.seed,
             ),
             max_tokens=request.max_tokens,
-            stop_ids=ids if getattr(request, "ignore_eos", False) else ids | self.eos,
+            stop_ids=ids if request.ignore_eos else ids | self.eos,
             stop_texts=texts,
             n=request.n_choices,
             text=text,
@@ -107,41 +113,25 @@ def fit(
     return tokens[-max(context - reserve, 1) :]
 
 
-def template_variables(request: "ChatCompletionRequest") -> dict[str, Any]:
+def template_variables(request: ChatCompletionRequest) -> dict[str, Any]:
     """Return the variables of a chat template beside the messages and special tokens.
 
     An unset enable_thinking is True and an unset reasoning_effort is "medium"; transformers leaves both
     undefined, so templates that test `is defined` can render differently there.
     """
-    thinking, effort = thinking_and_effort(request.enable_thinking, request.reasoning_effort)
+    off = request.reasoning_effort == "off"
     return {
-        "enable_thinking": thinking,
-        "reasoning_effort": effort,
+        "enable_thinking": request.enable_thinking is not False and not off,
+        "reasoning_effort": "none" if off else request.reasoning_effort or "medium",
         "date_string": datetime.now(timezone.utc).strftime("%d, %B, %Y"),
         **_tool_variables(request),
     }
 
 
-def thinking_and_effort(thinking: bool | None, effort: str | None) -> tuple[bool, str]:
-    """Return both settings filled in. Raises RequestError when they contradict each other."""
-    word = "medium" if effort is None else str(effort).strip().lower()
-    if word in OFF:
-        if thinking:
-            raise RequestError(
-                f'reasoning_effort="{word}" contradicts enable_thinking=True; give one of them'
-            )
-        return False, "none"
-    if word not in EFFORTS:
-        raise RequestError(
-            f"reasoning_effort must be one of {', '.join(EFFORTS + OFF)}, not {effort!r}"
-        )
-    return thinking is not False, word
-
-
-def _tool_variables(request: "ChatCompletionRequest") -> dict[str, Any]:
+def _tool_variables(request: ChatCompletionRequest) -> dict[str, Any]:
     """Return the tools under every name that templates read; nothing when none are offered."""
     tools = parse_tools(request.tool_schemas)
-    if not tools or getattr(request.tool_choice, "name", request.tool_choice) == "NoTools":
+    if not tools or request.tool_choice == ToolChoice.NoTools:
         return {}
     builtin = builtin_tools(tools)
     return {"tools": tools, "xml_tools": tools, **({"builtin_tools": builtin} if builtin else {})}

@@ -1,14 +1,15 @@
-"""Messages and tools as users write them, in the one form that chat templates read."""
+"""Messages and tools of a request, in the one form that chat templates read.
+
+The request checked their shape when it was made; what depends on the model is checked here.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mistralrs.api.errors import MediaError, RequestError, ToolError
+from mistralrs.api.errors import MediaError, RequestError
 
 Message = dict[str, Any]
-MEDIA = {"image_url": "images", "image": "images", "audio_url": "audio", "input_audio": "audio"}
-MEDIA |= {"audio": "audio", "video_url": "video", "video": "video"}
 BUILTIN = ("browser", "python", "code_interpreter", "web_search", "brave_search", "wolfram_alpha")
 
 
@@ -16,14 +17,12 @@ def normalize(messages: str | Sequence[Mapping[str, Any]]) -> list[Message]:
     """Return messages with text contents; a plain string is one user message."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
-    if not messages:
-        raise RequestError("messages is empty; send at least one message")
     return [_message(index, message) for index, message in enumerate(messages)]
 
 
 def parse_tools(schemas: Sequence[str] | None) -> list[dict[str, Any]]:
     """Return tool schemas, each a JSON text, as objects; `arguments` is another name for `parameters`."""
-    return [_tool(index, schema) for index, schema in enumerate(schemas or ())]
+    return [_tool(schema) for schema in schemas or ()]
 
 
 def builtin_tools(tools: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -58,62 +57,36 @@ def as_text(arguments: Any) -> Any:
 
 
 def _message(index: int, message: Mapping[str, Any]) -> Message:
-    role = message.get("role") if isinstance(message, Mapping) else None
-    if not isinstance(role, str):
-        raise RequestError(
-            f'messages[{index}] needs a role, for example {{"role": "user", "content": "Hello"}}'
-        )
     content = message.get("content")
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return {**message, "content": _joined(index, role, content)}
-    if isinstance(content, str) or (content is None and role == "assistant"):
+    if not isinstance(content, list):
         return dict(message)
-    raise RequestError(f"messages[{index}] needs content: a string or a list of parts")
+    return {**message, "content": _joined(index, message["role"], content)}
 
 
-def _joined(index: int, role: str, parts: Sequence[Any]) -> str:
+def _joined(index: int, role: str, parts: Sequence[Mapping[str, Any]]) -> str:
     """Return the texts of a part list, joined with one space; only a user's list may have several parts."""
-    texts = [_text(index, part) for part in parts]
-    if not texts:
-        raise RequestError(f"messages[{index}] has no content parts; add one or send a string")
-    if len(texts) > 1 and role != "user":
+    if len(parts) > 1 and role != "user":
         raise RequestError(
-            f"messages[{index}] has {len(texts)} content parts, which only the role user may have; "
+            f"messages[{index}] has {len(parts)} content parts, which only the role user may have; "
             f"join them into one text for the role {role}"
         )
-    return " ".join(texts)
+    return " ".join(_text(index, part) for part in parts)
 
 
-def _text(index: int, part: Any) -> str:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind in MEDIA:
+def _text(index: int, part: Mapping[str, Any]) -> str:
+    kind = part["type"]
+    if kind != "text":
         raise MediaError(
-            f"messages[{index}] has a part of type {kind}, but this model takes no {MEDIA[kind]}; remove "
-            "the part or load a model that does, such as a Which.VisionPlain"
+            f"messages[{index}] has a part of type {kind}, but this model reads only text; remove the part "
+            "or load a model for this kind of media with Which.VisionPlain"
         )
-    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-        return part["text"]
-    raise RequestError(
-        f'messages[{index}] has a part without text; write parts as {{"type": "text", "text": "..."}}'
-    )
+    return part["text"]
 
 
-def _tool(index: int, schema: str) -> dict[str, Any]:
-    try:
-        tool = json.loads(schema)
-    except (TypeError, ValueError) as error:
-        raise ToolError(
-            f"tool_schemas[{index}] is not JSON ({error}); pass each tool as json.dumps(...)"
-        ) from error
-    function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise ToolError(
-            f"tool_schemas[{index}] needs a function with a name, for example "
-            '{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}'
-        )
-    renamed = {
-        "parameters" if key == "arguments" else key: value for key, value in function.items()
-    }
+def _tool(schema: str) -> dict[str, Any]:
+    tool = json.loads(schema)
+    function = tool["function"].items()
+    renamed = {"parameters" if key == "arguments" else key: value for key, value in function}
     return {**tool, "function": renamed}
 
 

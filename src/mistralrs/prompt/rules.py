@@ -1,21 +1,23 @@
-"""The fields of a request that say how to continue a prompt, checked and in the engine's terms."""
+"""The fields of a request that say how to continue a prompt, in the engine's terms."""
 
-import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeAlias, TypeVar
 
 from mistralrs.api.errors import NotSupportedError, RequestError
 from mistralrs.api.prompt import Dry, Sampling
+from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
 from mistralrs.prompt.tokenizer import Tokenizer
+
+Request: TypeAlias = ChatCompletionRequest | CompletionRequest
+T = TypeVar("T")
 
 GREEDY = 1e-7  # a temperature below this is greedy
 BREAKERS = ("\n", ":", '"', "*")
-NUMBERS = ("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty")
-NUMBERS += ("repetition_penalty", "dry_multiplier", "dry_base")
 
 
-def sampling(request: Any, tokenizer: Tokenizer, logprobs: int | None, seed: int) -> Sampling:
+def sampling(request: Request, tokenizer: Tokenizer, logprobs: int | None, seed: int) -> Sampling:
     """Return the sampling rules of a chat or completion request; unset fields change nothing."""
-    check(request)
+    check_grammar(request)
     temperature = 1.0 if request.temperature is None else request.temperature
     return Sampling(
         temperature=0.0 if temperature < GREEDY else temperature,
@@ -34,7 +36,7 @@ def sampling(request: Any, tokenizer: Tokenizer, logprobs: int | None, seed: int
     )
 
 
-def dry(request: Any, tokenizer: Tokenizer) -> Dry | None:
+def dry(request: Request, tokenizer: Tokenizer) -> Dry | None:
     """Return the DRY rule, which a multiplier turns on."""
     if not request.dry_multiplier:
         return None
@@ -48,7 +50,7 @@ def dry(request: Any, tokenizer: Tokenizer) -> Dry | None:
     )
 
 
-def logit_bias(bias: dict[int, float], size: int) -> dict[int, float]:
+def logit_bias(bias: Mapping[int, float], size: int) -> dict[int, float]:
     """Return the bias by token id. Raises RequestError for an id that is not in the vocabulary."""
     outside = [id for id in bias if not 0 <= id < size]
     if outside:
@@ -56,56 +58,32 @@ def logit_bias(bias: dict[int, float], size: int) -> dict[int, float]:
             f"logit_bias names token {outside[0]}, but the vocabulary has the ids 0 to {size - 1}; get ids "
             "with tokenize_text"
         )
-    if not all(map(math.isfinite, bias.values())):
-        raise RequestError("logit_bias must hold finite numbers; forbid a token with -100")
     return dict(bias)
 
 
-def top_logprobs(request: Any) -> int | None:
+def top_logprobs(request: ChatCompletionRequest) -> int | None:
     """Return how many alternatives to report beside every token, None for no report at all."""
-    count = _either(request.top_logprobs, 1)
-    if count < 0:
-        raise RequestError(f"top_logprobs must not be negative, not {count}")
-    return count if request.logprobs else None
+    return _either(request.top_logprobs, 1) if request.logprobs else None
 
 
-def stops(request: Any, tokenizer: Tokenizer) -> tuple[frozenset[int], tuple[str, ...]]:
+def stops(request: Request, tokenizer: Tokenizer) -> tuple[frozenset[int], tuple[str, ...]]:
     """Return stop strings as ids, where a string is a special token, and as texts to watch for.
 
     Special tokens never show in the text. Every other string is searched in it, because a single token is
     rarely the only spelling.
     """
-    texts = request.stop_seqs or ()
-    texts = (texts,) if isinstance(texts, str) else tuple(texts)
-    if "" in texts:
-        raise RequestError("stop_seqs has an empty string, which would stop at once; remove it")
+    texts = tuple(request.stop_seqs or ())
     ids = {text: tokenizer.id(text) for text in texts}
     special = {text: id for text, id in ids.items() if id is not None and id in tokenizer.special}
     return frozenset(special.values()), tuple(text for text in texts if text not in special)
 
 
-def check(request: Any) -> None:
-    """Raise RequestError for values that no rule could honor, NotSupportedError for a grammar."""
-    for name in NUMBERS:
-        value = getattr(request, name)
-        if value is not None and not math.isfinite(value):
-            raise RequestError(f"{name} must be a finite number, not {value}")
-    if request.repetition_penalty is not None and request.repetition_penalty <= 0:
-        raise RequestError("repetition_penalty must be above 0; 1 is no penalty")
-    if request.n_choices < 1:
-        raise RequestError(f"n_choices must be at least 1, not {request.n_choices}")
-    if request.max_tokens is not None and request.max_tokens < 1:
-        raise RequestError(f"max_tokens must be at least 1, not {request.max_tokens}")
-    _check_grammar(request.grammar, request.grammar_type)
-
-
-def _check_grammar(grammar: str | None, kind: str | None) -> None:
-    if (grammar is None) != (kind is None):
-        raise RequestError("grammar and grammar_type go together; give both or neither")
-    if grammar is not None:
+def check_grammar(request: Request) -> None:
+    """Raise NotSupportedError for a request with a grammar."""
+    if request.grammar is not None:
         raise NotSupportedError(
-            f"a {kind} grammar needs the grammar engine, which this version does not have; leave out "
-            "grammar and grammar_type and ask for the format in the prompt"
+            f"a {request.grammar_type} grammar needs the grammar engine, which this version does not have; "
+            "leave out grammar and grammar_type and ask for the format in the prompt"
         )
 
 
@@ -114,5 +92,5 @@ def _inside(value: float | None, off: float) -> float:
     return value if value is not None and 0 < value < 1 else off
 
 
-def _either(value: Any, default: Any) -> Any:
+def _either(value: T | None, default: T) -> T:
     return default if value is None else value

@@ -7,7 +7,6 @@ from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken
-from tokenizers.processors import TemplateProcessing
 
 from mistralrs.api.errors import ConfigError, RequestError
 from mistralrs.prompt.detokenize import Detokenizer, Vocabulary
@@ -45,15 +44,17 @@ class Tokenizer:
 
     @classmethod
     def wrap(cls, inner: tokenizers.Tokenizer, config: Mapping[str, Any]) -> "Tokenizer":
-        """Complete a tokenizer from any source with the tokens and flags of `config`."""
+        """Complete a tokenizer from any source with the tokens that `config` names.
+
+        What frames a text is the tokenizer's own: add_bos_token and add_eos_token are ignored, as in
+        transformers.
+        """
         names = special_names(config)
         listed = config.get("added_tokens_decoder") or {}
         inner.add_tokens([_added(listed[key]) for key in sorted(listed, key=int)])
         known = {token.content for token in inner.get_added_tokens_decoder().values()}
         missing = [name for name in [*names.values(), *_extra(config)] if name not in known]
         inner.add_tokens([AddedToken(name, special=True, normalized=False) for name in missing])
-        if "add_bos_token" in config or "add_eos_token" in config:
-            inner.post_processor = _frame(inner, names, config)
         return cls(inner, names)
 
     @property
@@ -102,7 +103,9 @@ class Tokenizer:
 def special_names(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the named special tokens of a tokenizer_config.json, each a string or an object with `content`."""
     extra = config.get("extra_special_tokens")
-    named = {**{name: config.get(name) for name in NAMED}, **(extra if _is_map(extra) else {})}
+    named: dict[str, Any] = {name: config.get(name) for name in NAMED}
+    if isinstance(extra, Mapping):
+        named.update(extra)
     texts = {name: _content(token) for name, token in named.items()}
     return {name: text for name, text in texts.items() if text is not None}
 
@@ -135,10 +138,6 @@ def _ids(config: Mapping[str, Any] | None) -> list[int]:
     return [] if ids is None else list(ids) if isinstance(ids, list) else [ids]
 
 
-def _is_map(value: object) -> bool:
-    return isinstance(value, Mapping)
-
-
 def _content(token: object) -> str | None:
     if isinstance(token, Mapping):
         token = token.get("content")
@@ -153,22 +152,6 @@ def _extra(config: Mapping[str, Any]) -> Iterable[str]:
 
 def _added(token: Mapping[str, Any]) -> AddedToken:
     return AddedToken(token["content"], **{flag: token[flag] for flag in FLAGS if flag in token})
-
-
-def _frame(
-    inner: tokenizers.Tokenizer, names: Mapping[str, str], config: Mapping[str, Any]
-) -> TemplateProcessing:
-    """Return the post-processor that add_bos_token and add_eos_token ask for; both default to off."""
-    around = {
-        end: names.get(f"{end}_token") for end in ("bos", "eos") if config.get(f"add_{end}_token")
-    }
-    parts = [around.get("bos"), "$A", around.get("eos")]
-    used = [token for token in around.values() if token is not None]
-    return TemplateProcessing(
-        single=[part for part in parts if part is not None],
-        pair=None,
-        special_tokens=[(token, inner.token_to_id(token)) for token in used],
-    )
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
