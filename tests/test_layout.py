@@ -19,7 +19,10 @@ FUNCTION_MEDIAN = 12
 LAYERS = (
     ("cli", "server"),
     ("",),  # mistralrs/__init__.py: the public names
+    ("aio",),
     ("runner",),
+    ("pipeline",),
+    ("call",),
     ("agent", "mcp", "prompt", "engine", "stream", "load"),
     ("passes",),
     ("models",),

@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mistralrs.api.errors import RequestError
 from mistralrs.api.requests import ChatCompletionRequest
@@ -16,7 +16,7 @@ from mistralrs.cli.options import SamplingOptions
 from mistralrs.cli.start import present
 
 if TYPE_CHECKING:
-    from mistralrs.runner import Runner
+    from mistralrs.runner import ChatStream, Runner
 
 log = logging.getLogger("mistralrs")
 
@@ -41,7 +41,7 @@ def ask(runner: "Runner", chat: Chat, text: str, screen: Screen) -> Answer:
     """Stream the answer to `text`. Ctrl-C cancels it; what had arrived stays in the conversation."""
     chat.say("user", text)
     answer = Answer()
-    stream = runner.send_chat_completion_request(chat.request())
+    stream = cast("ChatStream", runner.send_chat_completion_request(chat.request()))
     try:
         show(stream, screen, answer)
     except KeyboardInterrupt:
