@@ -1,4 +1,5 @@
 // The kernels of one instruction set: CMake compiles this file once per set, with ISA as its name.
+#include "linear.h"
 #include "norm.h"
 #include "table.h"
 
@@ -8,7 +9,7 @@ namespace ISA {
 #define TEXT(x) #x
 #define NAME(x) TEXT(x)
 extern const Table table;
-const Table table = {NAME(ISA), rms_norm, layer_norm};
+const Table table = {NAME(ISA), rms_norm, layer_norm, linear};
 
 }  // namespace ISA
 }  // namespace mistralrs

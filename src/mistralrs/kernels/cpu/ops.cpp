@@ -80,4 +80,8 @@ NB_MODULE(_cpu, m) {
                     heads, width, row_stride, head_stride, eps, offset};
     (centered ? active->layer_norm : active->rms_norm)(norm);
   }, Free());
+  m.def("linear", [](uintptr_t x, uintptr_t w, uintptr_t bias, uintptr_t y, int type, int bias_type, int64_t rows,
+                     int64_t cols, int64_t inner) {
+    active->linear({at<float>(x), at<void>(w), at<void>(bias), at<float>(y), Type(type), Type(bias_type), rows, cols, inner});
+  }, Free());
 }

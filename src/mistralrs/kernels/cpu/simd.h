@@ -221,6 +221,13 @@ inline float largest(vec a) {
   return r;
 }
 
+template <class P>
+struct Plain;
+template <class T>
+struct Plain<const T*> {
+  using type = T;
+};
+
 // `body(p)` with p as a pointer to its type (an enum Type).
 template <class Body>
 inline void typed(Type type, const void* p, Body&& body) {
