@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as exceptions. Each is also a ValueError, and its message names the fix."""
+"""Everything that can go wrong. Each error is also a ValueError, and its message names the fix."""
 
 
 class MistralRsError(ValueError):
@@ -18,11 +18,11 @@ class AccessError(MistralRsError):
 
 
 class CheckpointError(MistralRsError):
-    """The weights on disk are incomplete or damaged: a missing or truncated shard, a tensor of a wrong shape."""
+    """The weights on disk are incomplete or damaged: a missing shard, a tensor of a wrong shape."""
 
 
 class ConfigError(MistralRsError):
-    """The model's own description (config.json, GGUF metadata, topology, ordering) is invalid or unknown."""
+    """The model's description (config.json, GGUF metadata, topology) is invalid or unknown."""
 
 
 class RequestError(MistralRsError):
@@ -74,7 +74,7 @@ class ModelStateError(MistralRsError):
 
 
 class LoraAdapterError(MistralRsError):
-    """Loading, unloading or choosing a LoRA adapter failed; `code` is a stable word for programs."""
+    """Loading, unloading or choosing a LoRA adapter failed; `code` is a word for programs."""
 
     def __init__(self, message: str, code: str = "lora_adapter") -> None:
         super().__init__(message)
