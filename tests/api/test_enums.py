@@ -17,7 +17,8 @@ MEMBERS = {
     "VisionArchitecture": """Phi3V=phi3v Idefics2=idefics2 LLaVaNext=llava-next LLaVANext=llava-next
         LLaVa=llava LLaVA=llava VLlama=vllama Qwen2VL=qwen2vl Idefics3=idefics3 MiniCpmO=minicpmo
         Phi4MM=phi4mm Qwen2_5VL=qwen2_5vl Gemma3=gemma3 Mistral3=mistral3 Llama4=llama4
-        Gemma3n=Gemma3n Qwen3VL=Qwen3VL Lfm2Vl=lfm2vl Qwen3VLMoE=Qwen3VLMoE Qwen3_5=Qwen3_5 Qwen3_5Moe=Qwen3_5Moe
+        Gemma3n=Gemma3n Qwen3VL=Qwen3VL Lfm2Vl=lfm2vl Qwen3VLMoE=Qwen3VLMoE Qwen3_5=Qwen3_5
+        Qwen3_5Moe=Qwen3_5Moe
         Voxtral=Voxtral Gemma4=Gemma4 MuseGlimmer=MuseGlimmer DiffusionGemma=DiffusionGemma""",
     "DiffusionArchitecture": "Flux=flux FluxOffloaded=flux-offloaded",
     "SpeechLoaderType": "Dia=dia",

@@ -166,6 +166,7 @@ tokens_of_few = st.lists(st.integers(0, 4), max_size=150)
 @given(tokens_of_few, st.sets(st.integers(0, 4), max_size=2))
 @example([1] * 120, set())
 @example([0, 1, 2, 3] * 30, {3})
+@example([0, 1, 2, 3] * 30 + [0, 1], {3})
 @example([2], set())
 def test_longest_runs_follow_the_description(tokens, breakers):
     found = longest_runs(np.array(tokens, np.int64), frozenset(breakers))
@@ -252,7 +253,7 @@ filters = st.builds(
     temperature=temperatures,
     top_k=st.sampled_from([0, 0, -1, 1, 2, 7, 40, 5000]),
     top_p=st.sampled_from([1.0, 1.0, 0.0, 1e-9, 0.3, 0.9, 0.99]),
-    min_p=st.sampled_from([0.0, 0.0, 0.05, 0.5, 0.999]),
+    min_p=st.sampled_from([0.0, 0.0, 0.001, 0.05, 0.5, 0.999]),
     seed=st.integers(0, 2**64 - 1),
 )
 
@@ -447,6 +448,21 @@ def test_number_of_alternatives(asked, given):
 )
 def test_edges(logits, rules, expected):
     assert one(logits, rules).id == expected
+
+
+@pytest.mark.parametrize(
+    ("chance", "logits", "expected"),
+    [
+        (0.0, [-math.inf, 1.0, 2.0], 2),
+        (0.5, [1.0, 1.0, -1000.0], 1),  # a running sum equal to the target has not passed it
+        (math.nextafter(0.5, 0), [1.0, 1.0, -1000.0], 0),
+        (1 - 2**-53, [1.0, 1.0, -1000.0], 1),  # never a token without weight
+        (1 - 2**-53, [1.0] + [-34.0] * 3 + [-1000.0], 3),
+    ],
+)
+def test_draws_at_the_ends(chance, logits, expected):
+    values = np.array(logits, np.float32)
+    assert sampler.draw(values, float(values.max()), Sampling(), chance) == expected
 
 
 def test_huge_temperature_is_uniform():

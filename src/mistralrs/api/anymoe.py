@@ -6,10 +6,10 @@ from typing import TypeAlias
 
 from mistralrs.api import check
 from mistralrs.api.strict import strict
-from mistralrs.api.variant import Choice, publish
+from mistralrs.api.variant import Family, publish
 
 
-class AnyMoeExpertType(Choice):
+class AnyMoeExpertType(Family):
     """What the experts are: whole fine-tuned models, or LoRA adapters of the base model."""
 
     FineTuned: TypeAlias = "AnyMoeFineTuned"

@@ -7,10 +7,10 @@ from typing import TypeAlias
 from mistralrs.api import check
 from mistralrs.api.errors import RequestError
 from mistralrs.api.strict import strict
-from mistralrs.api.variant import Choice, publish
+from mistralrs.api.variant import Family, publish
 
 
-class McpServerSourcePy(Choice):
+class McpServerSourcePy(Family):
     """How a server is reached."""
 
     Http: TypeAlias = "McpHttp"

@@ -137,11 +137,10 @@ class EmbeddingRequest:
 
 
 def _check_together(request: ChatCompletionRequest | CompletionRequest) -> None:
-    if (request.grammar is None) != (request.grammar_type is None):
-        given, other = (
-            ("grammar", "grammar_type") if request.grammar else ("grammar_type", "grammar")
-        )
-        raise GrammarError(f"{given}: is given without {other}; give both, or none for free text")
+    if request.grammar is not None and request.grammar_type is None:
+        raise GrammarError("grammar: is given without grammar_type; give both, or none")
+    if request.grammar is None and request.grammar_type is not None:
+        raise GrammarError("grammar_type: is given without grammar; give both, or none")
     if request.grammar is not None and request.grammar_type in ("json_schema", "llguidance"):
         try:
             json.loads(request.grammar)

@@ -17,11 +17,11 @@ from mistralrs.api.errors import RequestError
 from mistralrs.api.lora import LoraAdapter
 from mistralrs.api.options import TextAutoMapParams, VisionAutoMapParams
 from mistralrs.api.strict import aliases, strict
-from mistralrs.api.variant import Choice, publish
+from mistralrs.api.variant import Family, publish
 from mistralrs.api.which_check import Names, check_member, each
 
 
-class Which(Choice):
+class Which(Family):
     """A model to load. Every model id is a Hugging Face repository or a local directory."""
 
     Plain: TypeAlias = "WhichPlain"

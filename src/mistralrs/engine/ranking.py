@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Logits = NDArray[np.float32]
 
-REACHES = (4.0, 8.0, 16.0)  # how far below the peak a prefix goes, in nats
+REACHES = (3.0, 6.0, 12.0)  # how far below the peak a prefix goes, in nats
 HOTTEST = 1e6  # temperature up to which float32 weights are as exact as ERROR says
 SMALL = 2048  # sorting so few is as quick as choosing among them
 ERROR = 2e-5  # relative; float32 weights above exp(-40) are within 1e-5, all others do not count

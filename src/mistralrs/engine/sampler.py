@@ -139,7 +139,7 @@ def place(ranking: Ranking, sampling: Sampling, chance: float, total: float) -> 
         total = float(ranking.sums[int(count) - 1])
     elif count < inf:
         return None
-    target = min(chance * total, math.nextafter(total, 0))  # rounding must not reach the total
+    target = chance * total  # < total, also rounded: chance is at most 1 - 2**-53
     found = int(np.searchsorted(ranking.sums, target, side="right"))
     return found if found < len(ranking.ids) else None
 

@@ -191,7 +191,7 @@ class ChatReply:
 class CompletionReply:
     """Folds the pieces of a completion request into one response; its text is exactly what was generated."""
 
-    def __init__(self, prompt: Prompt, request: CompletionRequest, header: Header) -> None:
+    def __init__(self, request: CompletionRequest, prompt: Prompt, header: Header) -> None:
         self._prompt = prompt
         self._request = request
         self._header = header

@@ -1,0 +1,87 @@
+// The Python binding: tensors come as addresses, sizes and strides, so that a call costs about a microsecond.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "cpuid.h"
+#include "pool.h"
+#include "table.h"
+
+namespace nb = nanobind;
+
+namespace mistralrs {
+
+namespace portable {
+extern const Table table;
+}
+#if HAS_avx2
+namespace avx2 {
+extern const Table table;
+}
+#endif
+#if HAS_avx512
+namespace avx512 {
+extern const Table table;
+}
+#endif
+
+namespace {
+
+// The sets this build has and this machine can run, best first.
+std::vector<const Table*> usable() {
+  std::vector<const Table*> tables;
+#if HAS_avx512
+  if (has_avx512()) tables.push_back(&avx512::table);
+#endif
+#if HAS_avx2
+  if (has_avx2()) tables.push_back(&avx2::table);
+#endif
+  tables.push_back(&portable::table);
+  return tables;
+}
+
+const Table* active = usable().front();
+
+std::vector<std::string> names() {
+  std::vector<std::string> names;
+  for (const Table* table : usable()) names.emplace_back(table->name);
+  return names;
+}
+
+void use(const std::string& name) {
+  for (const Table* table : usable()) {
+    if (name != table->name) continue;
+    active = table;
+    return;
+  }
+  throw nb::value_error(("this machine cannot run " + name).c_str());
+}
+
+template <class T>
+T* at(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+}  // namespace
+}  // namespace mistralrs
+
+using namespace mistralrs;
+using Free = nb::call_guard<nb::gil_scoped_release>;
+
+NB_MODULE(_cpu, m) {
+  m.def("names", names);
+  m.def("use", use);
+  m.def("active", [] { return std::string(active->name); });
+  m.def("threads", threads);
+  m.def("set_threads", set_threads);
+  m.def("norm", [](bool centered, uintptr_t x, uintptr_t y, uintptr_t weight, uintptr_t bias, int type, int64_t rows,
+                   int64_t heads, int64_t width, int64_t row_stride, int64_t head_stride, float eps, float offset) {
+    const Norm norm{at<float>(x), at<float>(y), at<void>(weight), at<void>(bias), Type(type), rows,
+                    heads, width, row_stride, head_stride, eps, offset};
+    (centered ? active->layer_norm : active->rms_norm)(norm);
+  }, Free());
+  m.def("linear", [](uintptr_t x, uintptr_t w, uintptr_t bias, uintptr_t y, int type, int bias_type, int64_t rows,
+                     int64_t cols, int64_t inner) {
+    active->linear({at<float>(x), at<void>(w), at<void>(bias), at<float>(y), Type(type), Type(bias_type), rows, cols, inner});
+  }, Free());
+}

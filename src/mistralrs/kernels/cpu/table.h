@@ -1,0 +1,91 @@
+// What the binding and every instruction set agree on: the arguments of each kernel and the table of kernels.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace mistralrs {
+
+enum class Type : int { f32 = 0, f16 = 1, bf16 = 2 };
+
+struct Norm {  // x [rows, heads, width] -> y dense; weight, bias [width], bias may be null
+  const float* x;
+  float* y;
+  const void* weight;
+  const void* bias;
+  Type type;  // of weight and bias
+  int64_t rows, heads, width, row_stride, head_stride;
+  float eps, offset;
+};
+
+struct Linear {  // x [rows, inner] times w [cols, inner] transposed -> y [rows, cols]
+  const float* x;
+  const void* w;
+  const void* bias;  // [cols] or null
+  float* y;
+  Type type, bias_type;
+  int64_t rows, cols, inner;
+};
+
+struct Rope {  // x [rows, heads, width] -> y dense; cos, sin [rows, half]
+  const float* x;
+  float* y;
+  const float* cos;
+  const float* sin;
+  int64_t rows, heads, width, half, row_stride, head_stride, angle_stride;
+  bool interleaved;
+};
+
+enum class Act : int { silu = 0, gelu = 1, gelu_tanh = 2 };
+
+struct Glu {  // y = act(gate) * up, all [rows, width]
+  const float* gate;
+  const float* up;
+  float* y;
+  int64_t rows, width, gate_stride, up_stride;
+  Act act;
+};
+
+struct Pages {  // one side of a paged cache [pages, heads, page, width]; features are dense
+  void* data;
+  Type type;
+  int64_t page_stride, head_stride, token_stride, width;
+};
+
+struct Ragged {  // where the rows of each sequence are, and which pages hold its past
+  const int32_t* starts;   // [sequences + 1]
+  const int32_t* lengths;  // [sequences]
+  const int32_t* table;    // [sequences, table_stride]
+  int64_t sequences, table_stride, page;
+};
+
+struct Write {  // k, v [rows, heads, width] appended to the cache; v may be null
+  const float* k;
+  const float* v;
+  Pages keys, values;
+  Ragged batch;
+  int64_t heads, k_stride, k_head, v_stride, v_head;
+};
+
+struct Attention {  // q [rows, heads, keys.width] -> out [rows, heads, values.width], both dense
+  const float* q;
+  float* out;
+  Pages keys, values;
+  Ragged batch;
+  const float* sinks;  // [heads] or null
+  int64_t heads, groups;  // query heads, key heads
+  int64_t window;         // 0: none
+  float scale, softcap;   // softcap 0: none
+};
+
+struct Table {
+  const char* name;
+  void (*rms_norm)(const Norm&);
+  void (*layer_norm)(const Norm&);
+  void (*linear)(const Linear&);
+  void (*rope)(const Rope&);
+  void (*glu)(const Glu&);
+  void (*write)(const Write&);
+  void (*attention)(const Attention&);
+};
+
+}  // namespace mistralrs
