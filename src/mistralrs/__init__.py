@@ -48,7 +48,8 @@ _NAMES = {
     """,
     "mistralrs.api.which": "Which",
     "mistralrs.models": "register_architecture",
-    "mistralrs.runner": "AsyncRunner Runner",
+    "mistralrs.aio": "AsyncRunner",
+    "mistralrs.runner": "Runner",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

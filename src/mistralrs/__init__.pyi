@@ -268,7 +268,7 @@ from mistralrs.api.which import (
     Which as Which,
 )
 from mistralrs.models import register_architecture as register_architecture
-from mistralrs.runner import AsyncRunner as AsyncRunner
+from mistralrs.aio import AsyncRunner as AsyncRunner
 from mistralrs.runner import Runner as Runner
 
 __version__: Final[str]

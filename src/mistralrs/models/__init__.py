@@ -23,10 +23,19 @@ REGISTRY = {
 }
 
 SOURCES = {entry.source: key for key, entry in REGISTRY.items()}
+REGISTERED: dict[str, type[Decoder]] = {}  # by users, under the class name
+
+
+def register_architecture(source: str, decoder: type[Decoder]) -> None:
+    """Let checkpoints whose `architectures` in config.json names `source` load as `decoder`."""
+    SOURCES[source] = source
+    REGISTERED[source] = decoder
 
 
 def find(key: str) -> type[Decoder]:
     """The model class of a registry key."""
+    if key in REGISTERED:
+        return REGISTERED[key]
     return getattr(import_module(f".{key}", __name__), REGISTRY[key].cls)
 
 
