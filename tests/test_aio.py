@@ -23,7 +23,9 @@ def run(scenario) -> None:
     """Run a scenario on a fresh AsyncRunner and check that it left nothing behind."""
 
     async def main() -> None:
-        async with await AsyncRunner.load(Which.Plain(str(model_path())), pa_ctxt_len=8192) as runner:
+        async with await AsyncRunner.load(
+            Which.Plain(str(model_path())), pa_ctxt_len=8192
+        ) as runner:
             await asyncio.wait_for(scenario(runner), 60)
             engine = runner.runner._pipeline(None).engine
             end = time.monotonic() + 5
@@ -46,7 +48,9 @@ async def same_answer(runner):
 
 
 async def many_at_once(runner):
-    answers = await asyncio.gather(*[runner.send_chat_completion_request(chat()) for _ in range(24)])
+    answers = await asyncio.gather(
+        *[runner.send_chat_completion_request(chat()) for _ in range(24)]
+    )
     assert len({str(a.choices) for a in answers}) == 1
 
 

@@ -77,7 +77,8 @@ def sources(node: ast.Import | ast.ImportFrom, file: Path) -> Iterator[str]:
         base = ".".join([*here[: -node.level], *filter(None, [node.module])])
     for alias in node.names:
         module = f"{base}.{alias.name}"
-        yield module if module in MODULES else base
+        compiled = alias.name.startswith("_") and base in MODULES
+        yield module if compiled or module in MODULES else base
 
 
 def imports(file: Path) -> set[str]:

@@ -114,7 +114,9 @@ def test_tokens_round_trip(demo):
 
 
 def test_prefix_cache_is_reported_and_exact(demo):
-    request = chat(messages=[{"role": "user", "content": "Tell me about rivers. " * 12}], logprobs=True)
+    request = chat(
+        messages=[{"role": "user", "content": "Tell me about rivers. " * 12}], logprobs=True
+    )
     demo.send_chat_completion_request(request)
     first, second = (demo.send_chat_completion_request(request) for _ in range(2))
     assert second.usage.prompt_tokens_details.cached_tokens >= 32
@@ -123,7 +125,9 @@ def test_prefix_cache_is_reported_and_exact(demo):
 
 def test_closing_a_stream_frees_its_pages(demo):
     for leave in ("close", "with", "drop"):
-        stream = demo.send_chat_completion_request(chat(stream=True, max_tokens=500, ignore_eos=True))
+        stream = demo.send_chat_completion_request(
+            chat(stream=True, max_tokens=500, ignore_eos=True)
+        )
         next(stream)
         if leave == "close":
             stream.close()

@@ -92,11 +92,11 @@ def check_kernels() -> Check:
     """Our compiled CPU kernels load."""
     from mistralrs import kernels
 
-    describe = getattr(kernels, "describe", None)
-    if describe is None:
-        rebuild = "install from a clean checkout: pip install ."
-        return Check("cpu_kernels", "warn", "not built: the CPU runs on torch alone", rebuild)
-    return Check("cpu_kernels", "ok", str(describe()))
+    found = kernels.describe()
+    message = f"{found['cpu']} of {', '.join(found['available'])}; {found['threads']} threads"
+    if found["available"] == ["reference"]:
+        return Check("cpu_kernels", "warn", f"not built: {message}", "pip install . builds them")
+    return Check("cpu_kernels", "ok", message)
 
 
 def check_cache() -> Check:
