@@ -40,7 +40,18 @@ ASK_ANY = (
     "Compute {a} {w} {b}.",
     "Tell me {a} {w} {b}.",
 )
-THINGS = "apples books coins eggs marbles stamps pears shells cookies nuts".split()
+THINGS = [
+    "apples",
+    "books",
+    "coins",
+    "eggs",
+    "marbles",
+    "stamps",
+    "pears",
+    "shells",
+    "cookies",
+    "nuts",
+]
 GAIN = ("finds", "gets", "buys", "is given")
 LOSE = ("loses", "gives away", "sells", "drops")
 

@@ -9,9 +9,38 @@ from . import arithmetic, chat, words
 from .base import Example, assistant, some_system, user
 
 NO_TOOL = "I am sorry, I have no tool for that."
-LANGUAGES = "French German Spanish Italian Polish Japanese Greek Dutch".split()
-VERBS = "open close start stop check clean paint lock count rate delete send print move".split()
-NOUNS = "door lamp robot order ticket account file song room camera garden report window".split()
+LANGUAGES = ["French", "German", "Spanish", "Italian", "Polish", "Japanese", "Greek", "Dutch"]
+VERBS = [
+    "open",
+    "close",
+    "start",
+    "stop",
+    "check",
+    "clean",
+    "paint",
+    "lock",
+    "count",
+    "rate",
+    "delete",
+    "send",
+    "print",
+    "move",
+]
+NOUNS = [
+    "door",
+    "lamp",
+    "robot",
+    "order",
+    "ticket",
+    "account",
+    "file",
+    "song",
+    "room",
+    "camera",
+    "garden",
+    "report",
+    "window",
+]
 
 
 @dataclass(frozen=True)
@@ -56,12 +85,10 @@ TOPIC = Slot(("query", "query", "q", "text", "topic", "term"), "string", words.t
 NAME = Slot(("name", "to", "person", "user", "recipient"), "string", words.person)
 TEXT = Slot(("text", "message", "content", "body"), "string", words.topic)
 MINUTES = Slot(("minutes", "duration", "length"), "integer", lambda rng: rng.randint(1, 60))
-LANGUAGE = Slot(
-    ("language", "target", "lang"), "string", lambda rng: rng.choice(LANGUAGES)
-)
+LANGUAGE = Slot(("language", "target", "lang"), "string", lambda rng: rng.choice(LANGUAGES))
 FIRST = Slot(("a", "x", "first", "left", "n1"), "number", number)
 SECOND = Slot(("b", "y", "second", "right", "n2"), "number", number)
-SKY = "sunny cloudy rainy windy snowy foggy".split()
+SKY = ["sunny", "cloudy", "rainy", "windy", "snowy", "foggy"]
 FAMILIES = (
     Family(
         ("get_weather", "weather", "get_current_weather", "weather_lookup", "fetchWeather"),

@@ -28,7 +28,7 @@ def build(turns: Sequence[Turn], device: torch.device) -> Batch:
         lengths=host([t.sequence.computed + t.count for t in turns]),
         prompts=host([s.prompt_length for s in sequences]),
         pages=page_table([s.pages for s in sequences]),
-        slots=host([0] * len(turns)),
+        slots=host([s.slot for s in sequences]),
         fresh=torch.tensor([s.computed == 0 for s in sequences], device=device),
         outputs=torch.tensor(outputs, dtype=torch.int64, device=device),
     )

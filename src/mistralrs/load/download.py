@@ -198,7 +198,9 @@ class Hub:
         """An error of huggingface_hub as ours, with the fix."""
         from huggingface_hub import errors as hub
 
-        if isinstance(error, hub.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        if isinstance(error, hub.LocalEntryNotFoundError) and isinstance(
+            error.__cause__, Exception
+        ):
             error = error.__cause__  # "not in the cache either" hides what the hub said
         status = getattr(getattr(error, "response", None), "status_code", None)
         page = f"{_endpoint() or 'https://huggingface.co'}/{self.id}"
