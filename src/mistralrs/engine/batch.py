@@ -42,4 +42,5 @@ def host(values: Sequence[int]) -> torch.Tensor:
 def page_table(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     """Ragged page lists -> [B, P] padded with 0."""
     width = max(map(len, rows), default=0)
-    return host([[*row, *[0] * (width - len(row))] for row in rows]).view(len(rows), width)
+    padded = [[*row, *[0] * (width - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=torch.int32).view(len(rows), width)

@@ -182,7 +182,7 @@ class Engine:
                 results.append((turn, token))
         return results
 
-    def forward(self, turns: list[Turn]):
+    def forward(self, turns: list[Turn]) -> Iterator[Token | Exception]:
         """The sampled token, or its error, of every sequence that reaches its end in this step."""
         logits = self.body.model(batch.build(turns, self.body.device))
         rows = [row(t.sequence) for t in turns if t.sequence.pending == t.count]

@@ -1,6 +1,6 @@
 """The frame of every decoder-only model: an architecture adds its Block and, where it differs, a method."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -33,7 +33,7 @@ class Trunk(nn.Module):
 class Decoder(nn.Module):
     """Token ids in, logits out."""
 
-    Block: ClassVar[Callable[[Any, int], nn.Module]]  # (settings, layer)
+    Block: type[nn.Module]  # made with (settings, layer)
     defaults: ClassVar[
         Mapping[str, Any]
     ] = {}  # keys that older checkpoints leave out of config.json
