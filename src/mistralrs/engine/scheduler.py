@@ -62,7 +62,8 @@ class Scheduler:
             return False
         sequence = self.waiting[0]
         self.reuse(sequence)
-        missing = self.pages.need(len(sequence.tokens) + 1) - len(sequence.pages)
+        wanted = self.pages.need(len(sequence.tokens) + 1)  # its next token should not preempt it
+        missing = min(wanted, self.pages.count) - len(sequence.pages)
         if missing > self.pages.free or not self.extend(sequence, len(sequence.tokens)):
             self.drop(sequence)
             return False
