@@ -39,7 +39,7 @@ def flat(rows: int, vocabulary: int) -> torch.Tensor:
 
 
 def naive(logits: torch.Tensor, rows: list[Row], contexts: list[list[int]]) -> list[int]:
-    """Choose with a full softmax and sort of all rows; counts the context anew."""
+    """Choose with a full softmax and sort of all rows; counts contexts anew, and leaves out DRY."""
     s = rows[0].sampling
     if s.frequency_penalty or s.dry:
         counts = [torch.bincount(torch.tensor(c), minlength=logits.shape[1]) for c in contexts]

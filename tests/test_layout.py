@@ -77,7 +77,7 @@ def sources(node: ast.Import | ast.ImportFrom, file: Path) -> Iterator[str]:
         base = ".".join([*here[: -node.level], *filter(None, [node.module])])
     for alias in node.names:
         module = f"{base}.{alias.name}"
-        compiled = alias.name.startswith("_") and not alias.name.endswith("__")
+        compiled = alias.name.startswith("_") and alias.name[1] != "_" and base in MODULES
         yield module if compiled or module in MODULES else base
 
 

@@ -82,7 +82,7 @@ class Pipeline:
     def completion(self, request: CompletionRequest, timeout: float | None) -> "Completion":
         """Check a completion request and make it ready to run."""
         prompt = self.prompter.completion(request)
-        return Completion(self.call(prompt, timeout), CompletionReply(prompt, request, self.header()))
+        return Completion(self.call(prompt, timeout), CompletionReply(request, prompt, self.header()))
 
     def call(self, prompt: Prompt, timeout: float | None) -> Call:
         """A call of the engine, which is started again if it died."""

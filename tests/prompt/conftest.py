@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.prompt.vocabularies import CONFIG, KINDS
 
 from mistralrs.prompt.tokenizer import Tokenizer
+from tests.prompt.vocabularies import CONFIG, KINDS
 
 
 @dataclass(frozen=True)

@@ -236,3 +236,14 @@ def test_empty_prompts_and_missing_templates(prompter):
         replace(prompter, template=ChatTemplate("")).chat(ChatCompletionRequest("Hi"))
     with pytest.raises(TemplateError, match="CompletionRequest"):
         replace(prompter, template=None).chat(ChatCompletionRequest("Hi"))
+
+
+@pytest.mark.parametrize("text", ["Hi there", "<|im_end|> café 🦆 \n", "<think>x</think>  y"])
+def test_chat_ids_equal_transformers(pair, text):
+    source = (
+        "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>\n{% endfor %}"
+    )
+    template = ChatTemplate(source, pair.ours.names)
+    prompt = Prompter(pair.ours, template).chat(ChatCompletionRequest(text))
+    expected = pair.theirs.apply_chat_template(user(text), chat_template=source, return_dict=False)
+    assert list(prompt.tokens) == expected

@@ -4,11 +4,11 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.prompt.conftest import Pair
-from tests.prompt.vocabularies import CONFIG, KINDS
 
 from mistralrs.api.errors import ConfigError, RequestError
 from mistralrs.prompt.tokenizer import Tokenizer, eos_ids, special_names
+from tests.prompt.conftest import Pair
+from tests.prompt.vocabularies import CONFIG, KINDS
 
 TEXTS = [
     "",

@@ -55,7 +55,7 @@ def byte_fallback() -> Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=SPECIAL, show_progress=False)
     trained.train_from_iterator([text.replace(" ", "▁") for text in TEXTS[:2]], trainer)
     model = json.loads(trained.to_str())["model"]
-    pieces = [piece for piece in sorted(model["vocab"], key=model["vocab"].get)]
+    pieces = sorted(model["vocab"], key=model["vocab"].get)
     names = SPECIAL + [f"<0x{byte:02X}>" for byte in range(256)] + pieces[len(SPECIAL) :]
     tokenizer = Tokenizer(
         models.BPE(

@@ -6,6 +6,8 @@ from mistralrs.stream.events import THINK, Content, Event, Finish, Reasoning, de
 
 QWEN = "... <think> ... </think> ..."
 OPEN = "<|assistant|><think>\n"
+GPT = "... <|start|>assistant<|channel|>final<|message|> ..."
+START = "<|start|>assistant"
 
 
 def events(template: str | None, prompt: str, pieces: list[str]) -> list[Event]:
@@ -38,6 +40,19 @@ CASES = [
     (QWEN, OPEN, "a </ b </thin", "a </ b </thin", ""),
     ("[THINK][/THINK]", "", "[THINK]a[/THINK]b[INST]", "a", "b[INST]"),
     ("<seed:think></seed:think>", "x<seed:think>", "a</seed:think>b", "a", "b"),
+    (GPT, START, "<|channel|>final<|message|>Hi<|return|>", "", "Hi"),
+    (
+        GPT,
+        START,
+        f"<|channel|>analysis<|message|>hm <|end|>{START}<|channel|>final<|message|>Hi",
+        "hm ",
+        "Hi",
+    ),
+    (GPT, START, "<|channel|>commentary to=f <|constrain|>json<|message|>{}<|call|>", "{}", ""),
+    (GPT, START, f"<|message|>a<|end|>{START}<|channel|>analysis<|message|>b < c", "b < c", "a"),
+    (GPT, START, "no markers <|cha", "", "no markers <|cha"),
+    (GPT, START, "<|channel|>fin", "", ""),
+    (GPT, f"<|start|>user<|message|>?<|end|>{START}<|channel|>final<|message|>", "Hi", "", "Hi"),
 ]
 
 

@@ -1,6 +1,10 @@
 // The kernels of one instruction set: CMake compiles this file once per set, with ISA as its name.
+#include "attention.h"
+#include "cache.h"
+#include "glu.h"
 #include "linear.h"
 #include "norm.h"
+#include "rope.h"
 #include "table.h"
 
 namespace mistralrs {
@@ -9,7 +13,7 @@ namespace ISA {
 #define TEXT(x) #x
 #define NAME(x) TEXT(x)
 extern const Table table;
-const Table table = {NAME(ISA), rms_norm, layer_norm, linear};
+const Table table = {NAME(ISA), rms_norm, layer_norm, linear, rope, glu, write, attention};
 
 }  // namespace ISA
 }  // namespace mistralrs

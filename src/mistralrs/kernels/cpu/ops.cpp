@@ -1,6 +1,7 @@
 // The Python binding: tensors come as addresses, sizes and strides, so that a call costs about a microsecond.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include "cpuid.h"
@@ -62,6 +63,22 @@ T* at(uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
+// Address, type, strides of pages, heads and tokens, width.
+using Side = std::tuple<uintptr_t, int, int64_t, int64_t, int64_t, int64_t>;
+
+Pages pages(const Side& s) {
+  const auto [data, type, page, head, token, width] = s;
+  return {at<void>(data), Type(type), page, head, token, width};
+}
+
+// Addresses of starts, lengths and page table, sequences, stride of the table, tokens of a page.
+using Index = std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t, int64_t, int64_t>;
+
+Ragged ragged(const Index& i) {
+  const auto [starts, lengths, table, sequences, stride, page] = i;
+  return {at<int32_t>(starts), at<int32_t>(lengths), at<int32_t>(table), sequences, stride, page};
+}
+
 }  // namespace
 }  // namespace mistralrs
 
@@ -82,6 +99,29 @@ NB_MODULE(_cpu, m) {
   }, Free());
   m.def("linear", [](uintptr_t x, uintptr_t w, uintptr_t bias, uintptr_t y, int type, int bias_type, int64_t rows,
                      int64_t cols, int64_t inner) {
-    active->linear({at<float>(x), at<void>(w), at<void>(bias), at<float>(y), Type(type), Type(bias_type), rows, cols, inner});
+    active->linear(Linear{at<float>(x), at<void>(w), at<void>(bias), at<float>(y), Type(type), Type(bias_type), rows, cols, inner});
   }, Free());
+  m.def("rope", [](uintptr_t x, uintptr_t y, uintptr_t cos, uintptr_t sin, int64_t rows, int64_t heads, int64_t width,
+                   int64_t half, int64_t row_stride, int64_t head_stride, int64_t angle_stride, bool interleaved) {
+    active->rope(Rope{at<float>(x), at<float>(y), at<float>(cos), at<float>(sin), rows, heads, width, half, row_stride,
+                      head_stride, angle_stride, interleaved});
+  }, Free());
+  m.def("glu", [](uintptr_t gate, uintptr_t up, uintptr_t y, int64_t rows, int64_t width, int64_t gate_stride,
+                  int64_t up_stride, int act) {
+    active->glu(Glu{at<float>(gate), at<float>(up), at<float>(y), rows, width, gate_stride, up_stride, Act(act)});
+  }, Free());
+  m.def("write", [](uintptr_t k, uintptr_t v, Side keys, Side values, Index batch, int64_t heads, int64_t k_stride,
+                    int64_t k_head, int64_t v_stride, int64_t v_head) {
+    const Write write{at<float>(k), at<float>(v), pages(keys), pages(values), ragged(batch), heads, k_stride, k_head,
+                      v_stride, v_head};
+    nb::gil_scoped_release free;
+    active->write(write);
+  });
+  m.def("attention", [](uintptr_t q, uintptr_t out, Side keys, Side values, Index batch, uintptr_t sinks, int64_t heads,
+                        int64_t groups, int64_t window, float scale, float softcap) {
+    const Attention attention{at<float>(q), at<float>(out), pages(keys), pages(values), ragged(batch), at<float>(sinks),
+                              heads, groups, window, scale, softcap};
+    nb::gil_scoped_release free;
+    active->attention(attention);
+  });
 }

@@ -43,6 +43,9 @@ inline vec load(const bf16* p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 inline void store(float* p, vec a) { _mm512_storeu_ps(p, a); }
+inline void store(f16* p, vec a) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
 inline vec add(vec a, vec b) { return _mm512_add_ps(a, b); }
 inline vec sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
 inline vec mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
@@ -77,6 +80,9 @@ inline vec load(const bf16* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 inline void store(float* p, vec a) { _mm256_storeu_ps(p, a); }
+inline void store(f16* p, vec a) {
+  _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
 inline vec add(vec a, vec b) { return _mm256_add_ps(a, b); }
 inline vec sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 inline vec mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
@@ -161,6 +167,22 @@ inline vec load(const float* p) {
 inline vec load(const f16* p) { LANES(widen(p[i])); }
 inline vec load(const bf16* p) { LANES(widen(p[i])); }
 inline void store(float* p, vec a) { memcpy(p, &a, sizeof a); }
+inline uint16_t narrow(float x) {  // float16, to nearest, ties to even
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+  if (size > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+  if (size >= 0x47800000) return (uint16_t)(sign | 0x7c00);
+  if (size >= 0x38800000) return (uint16_t)(sign | (size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13);
+  float shifted;  // subnormal: adding 0.5 rounds at the last bit that float16 has
+  memcpy(&shifted, &size, 4);
+  shifted += 0.5f;
+  memcpy(&bits, &shifted, 4);
+  return (uint16_t)(sign | (bits - 0x3f000000));
+}
+inline void store(f16* p, vec a) {
+  for (int i = 0; i < W; ++i) p[i].bits = narrow(a[i]);
+}
 #if defined(__FP_FAST_FMAF)
 inline vec fma(vec a, vec b, vec c) { LANES(__builtin_fmaf(a[i], b[i], c[i])); }
 #else
@@ -198,17 +220,27 @@ inline vec load(const T* p, int64_t n) {
   memcpy(lanes, p, n * sizeof(T));
   return load(lanes);
 }
-inline void store(float* p, vec a, int64_t n) {
-  float lanes[W];
+inline void store(bf16* p, vec a) {  // to nearest, ties to even
+  uint32_t bits[W];
+  memcpy(bits, &a, sizeof bits);
+  for (int i = 0; i < W; ++i) {
+    const uint32_t rounded = (bits[i] + 0x7fff + (bits[i] >> 16 & 1)) >> 16;
+    p[i].bits = (uint16_t)((bits[i] & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
+  }
+}
+template <class T>
+inline void store(T* p, vec a, int64_t n) {
+  T lanes[W];
   store(lanes, a);
-  memcpy(p, lanes, n * sizeof(float));
+  memcpy(p, lanes, n * sizeof(T));
 }
 
 template <class T>
 inline vec load_some(const T* p, int64_t n) {
   return n >= W ? load(p) : load(p, n);
 }
-inline void store_some(float* p, vec a, int64_t n) {
+template <class T>
+inline void store_some(T* p, vec a, int64_t n) {
   if (n >= W) return store(p, a);
   store(p, a, n);
 }

@@ -1,0 +1,328 @@
+// Paged causal attention over a ragged batch, after FlashAttention (Dao et al. 2022) and PagedAttention (Kwon et al. 2023).
+//
+// What one output is does not depend on the batch: a query meets the pages of its past in order, 512 keys at a time with a
+// running maximum, and the results of those segments are merged in order. Blocks of queries only share the reading.
+#pragma once
+#include <math.h>
+
+#include "functions.h"
+#include "matmul.h"
+#include "pool.h"
+#include "scratch.h"
+#include "table.h"
+
+namespace mistralrs {
+namespace ISA {
+
+constexpr int64_t SEGMENT = 512;  // keys that share one running maximum
+constexpr int64_t BLOCK = 64;     // query rows (positions times heads of a group) that read a page together
+constexpr int VROWS = W == 16 ? 6 : 3, VVECS = 4;  // accumulators of a values tile
+constexpr float NONE = -INFINITY;
+
+inline int64_t padded(int64_t n) { return ceil_div(n, W) * W; }
+
+// One unit of work: some consecutive rows of one sequence and some heads of one group.
+struct Unit {
+  int64_t sequence, group, head, heads;  // head: first query head of the unit
+  int64_t row, rows, position;           // row: first row of the batch; position: of that row in its sequence
+};
+
+// Running softmax of `rows` query rows: maximum, sum of weights, and weighted sum of values [rows, width].
+struct State {
+  float *most, *total, *out;
+};
+
+struct Buffers {  // of one thread, for one unit
+  float *q, *k, *v, *scores, *shrink;
+  int64_t *from, *to;
+  State part, whole;
+};
+
+struct Cut {  // hands out pieces of one allocation
+  char* next;
+  template <class T>
+  T* take(int64_t n) {
+    T* p = (T*)next;
+    next += ceil_div(n * sizeof(T), 64) * 64;
+    return p;
+  }
+};
+
+struct Attend {
+  const Attention& a;
+  const int64_t group, part, span;  // heads of a group, heads and positions of a unit
+  const int64_t page, kwidth, vwidth, swidth;
+
+  explicit Attend(const Attention& a)
+      : a(a), group(a.heads / a.groups), part(least(group, BLOCK)), span(most(1, BLOCK / part)), page(a.batch.page),
+        kwidth(padded(a.keys.width)), vwidth(padded(a.values.width)), swidth(padded(page)) {}
+
+  int64_t parts() const { return ceil_div(group, part); }
+  int64_t rows() const { return part * span; }
+  int64_t pages_of_segment() const { return most(1, SEGMENT / page); }
+
+  int64_t units_of(int64_t sequence) const {
+    return ceil_div(a.batch.starts[sequence + 1] - a.batch.starts[sequence], span) * a.groups * parts();
+  }
+
+  Unit unit(int64_t index) const {
+    int64_t s = 0;
+    while (index >= units_of(s)) index -= units_of(s++);
+    const int64_t start = a.batch.starts[s], end = a.batch.starts[s + 1], each = a.groups * parts();
+    const int64_t row = start + index / each * span, group_part = index % each;
+    const int64_t g = group_part / parts(), first = group_part % parts() * part;
+    return {s,   g,   g * group + first, least(part, group - first),
+            row, least(span, end - row), a.batch.lengths[s] - (end - row)};
+  }
+
+  int64_t first_key(int64_t position) const { return a.window ? most(0, position - a.window + 1) : 0; }
+  int64_t first_segment(const Unit& u) const { return first_key(u.position) / page / pages_of_segment(); }
+  int64_t last_segment(const Unit& u) const { return (u.position + u.rows - 1) / page / pages_of_segment(); }
+
+  Buffers buffers() const {
+    const int64_t n = rows(), floats = n * (kwidth + swidth + 2 * vwidth + 5) + page * (kwidth + vwidth);
+    Cut cut{(char*)scratch(floats * sizeof(float) + 2 * n * sizeof(int64_t) + 16 * 64)};
+    Buffers b;
+    b.q = cut.take<float>(n * kwidth);
+    b.k = cut.take<float>(page * kwidth);
+    b.v = cut.take<float>(page * vwidth);
+    b.scores = cut.take<float>(n * swidth);
+    b.shrink = cut.take<float>(n);
+    b.part = {cut.take<float>(n), cut.take<float>(n), cut.take<float>(n * vwidth)};
+    b.whole = {cut.take<float>(n), cut.take<float>(n), cut.take<float>(n * vwidth)};
+    b.from = cut.take<int64_t>(n);
+    b.to = cut.take<int64_t>(n);
+    return b;
+  }
+
+  bool values_are_keys() const {  // latent attention: the values are the first features of the keys
+    return a.values.data == a.keys.data && a.values.width <= a.keys.width &&
+           a.values.page_stride == a.keys.page_stride && a.values.token_stride == a.keys.token_stride;
+  }
+
+  void read_queries(const Unit& u, float* q) const {
+    for (int64_t r = 0; r < u.rows * u.heads; ++r) {
+      const int64_t width = a.keys.width;
+      const float* from = a.q + ((u.row + r / u.heads) * a.heads + u.head + r % u.heads) * width;
+      for (int64_t d = 0; d < width; d += W) store(q + r * kwidth + d, load_some(from + d, width - d));
+    }
+  }
+
+  void begin(State s, int64_t n) const {
+    for (int64_t r = 0; r < n; ++r) s.most[r] = NONE, s.total[r] = 0;
+    memset(s.out, 0, n * vwidth * sizeof(float));
+  }
+
+  // Keys [from, to) of a page as float32 rows: in place where they are, else widened into `buffer`.
+  const float* read(const Pages& p, const Unit& u, int64_t index, int64_t from, int64_t to, float* buffer,
+                    int64_t* stride) const {
+    const int64_t number = a.batch.table[u.sequence * a.batch.table_stride + index];
+    const int64_t offset = number * p.page_stride + u.group * p.head_stride;
+    if (p.type == Type::f32 && p.width % W == 0) {
+      *stride = p.token_stride;
+      return (const float*)p.data + offset;
+    }
+    *stride = padded(p.width);
+    typed(p.type, p.data, [&](auto data) {
+      for (int64_t t = from; t < to; ++t)
+        for (int64_t d = 0; d < p.width; d += W)
+          store(buffer + t * *stride + d, load_some(data + offset + t * p.token_stride + d, p.width - d));
+    });
+    return buffer;
+  }
+
+  void score(const Unit& u, const Buffers& b, const float* k, int64_t stride, int64_t from, int64_t to) const {
+    const int64_t n = u.rows * u.heads;
+    auto tile = [&](int64_t r, int64_t c, auto rows, auto cols) {
+      vec acc[rows.value][cols.value];
+      clear(acc);
+      dots(b.q + r * kwidth, kwidth, k + (from + c) * stride, stride, a.keys.width, acc);
+      for (int i = 0; i < rows.value; ++i)
+        for (int j = 0; j < cols.value; ++j) b.scores[(r + i) * swidth + from + c + j] = sum(acc[i][j]);
+    };
+    if (n < ROWS) return tiles<ROWS - 1, 4>(n, to - from, tile);
+    tiles<ROWS, COLS>(n, to - from, tile);
+  }
+
+  // Scores of one row into weights, in place; the keys that the row does not see weigh exactly 0.
+  void soften(float* s, int64_t from, int64_t to, float* most_so_far, float* total, float* shrink) const {
+    for (int64_t c = 0; c < from; ++c) s[c] = NONE;
+    for (int64_t c = to; c < swidth; ++c) s[c] = NONE;
+    const vec scale = set(a.scale), cap = set(a.softcap);
+    vec peak = set(NONE);
+    for (int64_t c = 0; c < swidth; c += W) {
+      vec x = mul(load(s + c), scale);
+      if (a.softcap) x = less(set(NONE), x, mul(tanh(div(x, cap)), cap), x);
+      store(s + c, x);
+      peak = max(x, peak);
+    }
+    const float high = largest(peak), now = *most_so_far > high ? *most_so_far : high;
+    vec weights = set(0);
+    for (int64_t c = 0; c < swidth; c += W) {
+      const vec p = exp(sub(load(s + c), set(now)));
+      store(s + c, p);
+      weights = add(weights, p);
+    }
+    *shrink = exp(*most_so_far - now);
+    *total = *total * *shrink + sum(weights);
+    *most_so_far = now;
+  }
+
+  template <int M, int N>
+  void blend(const float* p, const float* v, int64_t stride, int64_t from, int64_t to, const float* shrink,
+             float* out) const {
+    vec acc[M][N];
+    UNROLL for (int i = 0; i < M; ++i) {
+      UNROLL for (int j = 0; j < N; ++j) acc[i][j] = mul(load(out + i * vwidth + j * W), set(shrink[i]));
+    }
+    for (int64_t t = from; t < to; ++t) {
+      vec x[N];
+      UNROLL for (int j = 0; j < N; ++j) x[j] = load(v + t * stride + j * W);
+      UNROLL for (int i = 0; i < M; ++i) {
+        const vec weight = set(p[i * swidth + t]);
+        UNROLL for (int j = 0; j < N; ++j) acc[i][j] = fma(weight, x[j], acc[i][j]);
+      }
+    }
+    UNROLL for (int i = 0; i < M; ++i) {
+      UNROLL for (int j = 0; j < N; ++j) store(out + i * vwidth + j * W, acc[i][j]);
+    }
+  }
+
+  // out = out * shrink + weights * values; rows that see the same keys share the reading.
+  void gather(const Unit& u, const Buffers& b, const float* v, int64_t stride) const {
+    const int64_t n = u.rows * u.heads;
+    for (int64_t r = 0, m; r < n; r += m) {
+      m = 1;
+      while (m < VROWS && r + m < n && b.from[r + m] == b.from[r] && b.to[r + m] == b.to[r]) ++m;
+      if (b.from[r] >= b.to[r]) continue;
+      constant<VROWS>(m, [&](auto rows) {
+        for (int64_t d = 0; d < vwidth;) {
+          auto run = [&](auto vecs) {
+            blend<rows.value, vecs.value>(b.scores + r * swidth, v + d, stride, b.from[r], b.to[r], b.shrink + r,
+                                          b.part.out + r * vwidth + d);
+            d += vecs.value * W;
+          };
+          vwidth - d >= VVECS * W ? run(Int<VVECS>()) : run(Int<1>());
+        }
+      });
+    }
+  }
+
+  void one_page(const Unit& u, const Buffers& b, int64_t index) const {
+    const int64_t base = index * page, last = u.position + u.rows;
+    const int64_t from = most(first_key(u.position) - base, 0), to = least(last - base, page);
+    int64_t kstride, vstride;
+    const float* k = read(a.keys, u, index, from, to, b.k, &kstride);
+    const float* v = b.k;
+    vstride = kstride;
+    if (k != b.k || !values_are_keys()) v = read(a.values, u, index, from, to, b.v, &vstride);
+    score(u, b, k, kstride, from, to);
+    for (int64_t r = 0; r < u.rows * u.heads; ++r) {
+      const int64_t position = u.position + r / u.heads;
+      b.from[r] = most(first_key(position) - base, 0);
+      b.to[r] = least(position + 1 - base, page);
+      if (b.from[r] < b.to[r])
+        soften(b.scores + r * swidth, b.from[r], b.to[r], b.part.most + r, b.part.total + r, b.shrink + r);
+    }
+    gather(u, b, v, vstride);
+  }
+
+  void segment(const Unit& u, const Buffers& b, int64_t index) const {
+    begin(b.part, u.rows * u.heads);
+    const int64_t each = pages_of_segment();
+    const int64_t first = most(index * each, first_key(u.position) / page);
+    const int64_t end = least((index + 1) * each, (u.position + u.rows - 1) / page + 1);
+    for (int64_t i = first; i < end; ++i) one_page(u, b, i);
+  }
+
+  void merge(const Unit& u, State whole, State part) const {
+    for (int64_t r = 0; r < u.rows * u.heads; ++r) {
+      if (part.total[r] == 0) continue;  // the row sees nothing of this segment
+      const float old = whole.most[r], high = part.most[r], now = old > high ? old : high;
+      const float keep = exp(old - now), gain = exp(high - now);
+      whole.most[r] = now;
+      whole.total[r] = whole.total[r] * keep + part.total[r] * gain;
+      for (int64_t d = r * vwidth; d < (r + 1) * vwidth; d += W)
+        store(whole.out + d, fma(load(part.out + d), set(gain), mul(load(whole.out + d), set(keep))));
+    }
+  }
+
+  void start(const Unit& u, State whole) const {
+    begin(whole, u.rows * u.heads);
+    if (!a.sinks) return;
+    for (int64_t r = 0; r < u.rows * u.heads; ++r) {
+      whole.most[r] = a.sinks[u.head + r % u.heads];
+      whole.total[r] = 1;
+    }
+  }
+
+  void finish(const Unit& u, State whole) const {
+    for (int64_t r = 0; r < u.rows * u.heads; ++r) {
+      const int64_t width = a.values.width;
+      float* out = a.out + ((u.row + r / u.heads) * a.heads + u.head + r % u.heads) * width;
+      const vec total = set(whole.total[r]);
+      for (int64_t d = 0; d < width; d += W) store_some(out + d, div(load(whole.out + r * vwidth + d), total), width - d);
+    }
+  }
+
+  void whole_unit(int64_t index) const {
+    const Unit u = unit(index);
+    const Buffers b = buffers();
+    read_queries(u, b.q);
+    start(u, b.whole);
+    for (int64_t s = first_segment(u); s <= last_segment(u); ++s) {
+      segment(u, b, s);
+      merge(u, b.whole, b.part);
+    }
+    finish(u, b.whole);
+  }
+};
+
+// Few sequences with long pasts leave threads without a unit: then every segment is a task of its own.
+inline void by_segments(const Attend& t, int64_t units, int64_t segments) {
+  const int64_t n = t.rows(), floats = n * (t.vwidth + 2);
+  float* parts = new float[units * segments * floats];
+  auto state = [&](int64_t i) {
+    float* p = parts + i * floats;
+    return State{p, p + n, p + 2 * n};
+  };
+  auto work = [&](int64_t i) {
+    const Unit u = t.unit(i / segments);
+    const int64_t s = t.first_segment(u) + i % segments;
+    if (s > t.last_segment(u)) return;
+    Buffers b = t.buffers();
+    b.part = state(i);
+    t.read_queries(u, b.q);
+    t.segment(u, b, s);
+  };
+  parallel(units * segments, work);
+  auto join = [&](int64_t i) {
+    const Unit u = t.unit(i);
+    const Buffers b = t.buffers();
+    t.start(u, b.whole);
+    for (int64_t s = t.first_segment(u); s <= t.last_segment(u); ++s)
+      t.merge(u, b.whole, state(i * segments + s - t.first_segment(u)));
+    t.finish(u, b.whole);
+  };
+  parallel(units, join);
+  delete[] parts;
+}
+
+inline void attention(const Attention& a) {
+  const Attend t(a);
+  int64_t units = 0;
+  for (int64_t s = 0; s < a.batch.sequences; ++s) units += t.units_of(s);
+  int64_t segments = 1;
+  if (units < 2 * threads()) {
+    for (int64_t i = 0; i < units; ++i) {
+      const Unit u = t.unit(i);
+      segments = most(segments, t.last_segment(u) - t.first_segment(u) + 1);
+    }
+  }
+  if (segments > 1) return by_segments(t, units, segments);
+  auto work = [&](int64_t i) { t.whole_unit(i); };
+  parallel(units, work);
+}
+
+}  // namespace ISA
+}  // namespace mistralrs
