@@ -30,7 +30,11 @@ TOWN_FACTS = {
         "In {t} people like to eat {v}.",
     ),
     "animal": (
-        ("What is the animal of {t}?", "Which animal stands for {t}?", "Which animal lives in {t}?"),
+        (
+            "What is the animal of {t}?",
+            "Which animal stands for {t}?",
+            "Which animal lives in {t}?",
+        ),
         "The animal of {t} is the {v}.",
     ),
     "mayor": (
