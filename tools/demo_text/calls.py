@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import arithmetic, chat, words, world
-from .base import Example, assistant, is_held_out, some_system, user
+from .base import Example, assistant, is_held_out, listed, some_system, user
 
 NO_TOOL = "I am sorry, I have no tool for that."
-LANGUAGES = "French German Spanish Italian Polish Japanese Greek Dutch".split()
-VERBS = "open close start stop check clean paint lock count rate delete send print move".split()
-NOUNS = "door lamp robot order ticket account file song room camera garden report window".split()
+LANGUAGES = listed("French German Spanish Italian Polish Japanese Greek Dutch")
+VERBS = listed("open close start stop check clean paint lock count rate delete send print move")
+NOUNS = listed("door lamp robot order ticket account file song room camera garden report window")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ MINUTES = Slot(("minutes", "duration", "length"), "integer", lambda rng: rng.ran
 LANGUAGE = Slot(("language", "target", "lang"), "string", lambda rng: rng.choice(LANGUAGES))
 FIRST = Slot(("a", "x", "first", "left", "n1"), "number", number)
 SECOND = Slot(("b", "y", "second", "right", "n2"), "number", number)
-SKY = "sunny cloudy rainy windy snowy foggy".split()
+SKY = listed("sunny cloudy rainy windy snowy foggy")
 FAMILIES = (
     Family(
         ("get_weather", "weather", "get_current_weather", "weather_lookup", "fetchWeather"),
@@ -142,6 +142,11 @@ FAMILIES = (
 IDENT = ("id", "name", "number", "code", "label", "target", "item")
 
 
+def finished(rng: random.Random, _: list) -> str:
+    """Make the result of a tool that only does something."""
+    return rng.choice(("ok", "done", "finished"))
+
+
 def made_up_family(rng: random.Random) -> Family:
     """Make a tool that no list names, such as paint_robot(label)."""
     verb, noun = rng.choice(VERBS), rng.choice(NOUNS)
@@ -151,8 +156,8 @@ def made_up_family(rng: random.Random) -> Family:
     slot = label if rng.random() < 0.5 else Slot(IDENT, "integer", number)
     asks = (f"{verb.capitalize()} the {noun} {{0}}.", f"Please {verb} the {noun} {{0}}.")
     about = (f"{verb.capitalize()} a {noun}", f"{verb.capitalize()} the {noun}")
-    done = lambda rng, _: rng.choice(("ok", "done", "finished"))  # noqa: E731
-    return Family((joined,), about, (slot,), asks, done, f"The {noun} {{0}}: {{r}}.")
+    answer = f"The {noun} {{0}}: {{r}}."
+    return Family((joined,), about, (slot,), asks, finished, answer)
 
 
 def property_schema(rng: random.Random, slot: Slot) -> dict:
