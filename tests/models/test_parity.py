@@ -51,7 +51,7 @@ class Driver:
             logits = self.model(replace(one, outputs=torch.arange(len(one.tokens))))
         for turn in turns:
             self.scheduler.advance(turn)
-        return list(logits.split([t.count for t in turns]))
+        return list(logits.split([t.tokens for t in turns]))
 
 
 def load(folder) -> Driver:

@@ -25,7 +25,7 @@ def build(turns: Sequence[Turn], device: torch.device) -> Batch:
         tokens=torch.tensor(tokens, device=device),
         positions=torch.tensor(positions, device=device),
         starts=host(starts),
-        lengths=host([t.sequence.computed + t.count for t in turns]),
+        lengths=host([t.sequence.computed + t.tokens for t in turns]),
         prompts=host([s.prompt_length for s in sequences]),
         pages=page_table([s.pages for s in sequences]),
         slots=host([s.slot for s in sequences]),

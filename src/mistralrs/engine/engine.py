@@ -175,7 +175,7 @@ class Engine:
             return []
         results = []
         for turn in turns:
-            token = next(tokens) if turn.sequence.pending == turn.count else None
+            token = next(tokens) if turn.sequence.pending == turn.tokens else None
             if isinstance(token, Exception):
                 self.fail(turn.sequence.job, failed(token))
             else:
@@ -185,7 +185,7 @@ class Engine:
     def forward(self, turns: list[Turn]) -> Iterator[Token | Exception]:
         """The sampled token, or its error, of every sequence that reaches its end in this step."""
         logits = self.body.model(batch.build(turns, self.body.device))
-        rows = [row(t.sequence) for t in turns if t.sequence.pending == t.count]
+        rows = [row(t.sequence) for t in turns if t.sequence.pending == t.tokens]
         return iter(sample(logits, rows) if rows else ())
 
     def commit(self, turn: Turn, token: Token | None) -> None:

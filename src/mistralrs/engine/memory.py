@@ -112,7 +112,7 @@ class Slots:
 
     def save(self, digest: bytes, slot: int, instead: bytes | None = None) -> None:
         """Keep the state in a slot as that of a chain, in the place of another snapshot if one is named."""
-        if instead in self.saved:
+        if instead is not None and instead in self.saved:
             self.spare.append(self.saved.pop(instead))
         if digest in self.saved:
             return self.saved.move_to_end(digest)

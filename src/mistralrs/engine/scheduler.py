@@ -8,10 +8,10 @@ from mistralrs.engine.sequence import Sequence
 
 
 class Turn(NamedTuple):
-    """`count` tokens of a sequence in one step."""
+    """So many tokens of a sequence in one step."""
 
     sequence: Sequence
-    count: int
+    tokens: int
 
 
 class Scheduler:
@@ -127,7 +127,7 @@ class Scheduler:
         """Record that a turn was computed and make its full pages findable."""
         sequence, size = turn.sequence, self.pages.size
         first = sequence.computed // size
-        sequence.computed += turn.count
+        sequence.computed += turn.tokens
         if self.pages.reuse:
             chain = sequence.chain(size, sequence.computed)
             for i in range(first, len(chain)):

@@ -44,7 +44,7 @@ class Sequence:
     slot: int = 0  # of its recurrent state
     snapshot: bytes | None = None  # the latest one taken of its answer
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         prompt = self.job.prompt
         self.tokens = list(prompt.tokens)
         self.prompt_length = len(prompt.tokens)
