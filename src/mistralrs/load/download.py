@@ -260,11 +260,11 @@ def _progress(bars: bool) -> Iterator[None]:
     """Download bars on or off while files are fetched."""
     from huggingface_hub import utils
 
-    if bars or utils.are_progress_bars_disabled():
+    if bars or utils.are_progress_bars_disabled():  # type: ignore[attr-defined]
         yield
         return
-    utils.disable_progress_bars()
+    utils.disable_progress_bars()  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        utils.enable_progress_bars()
+        utils.enable_progress_bars()  # type: ignore[attr-defined]
