@@ -1,11 +1,12 @@
 """Are the compiled kernels faster than torch's own operators? Ratios of medians, both measured in turn in one run.
 
-    python bench/kernel.py [linear] [attention]
+python bench/kernel.py [linear] [attention]
 """
 
 import sys
 import time
 from statistics import median
+from types import SimpleNamespace
 
 import torch
 from torch.nn import functional as F
@@ -28,7 +29,9 @@ def compare(ours, torchs, seconds=0.6):
 
 
 def linear():
-    print("\n| linear rows x inner -> columns | weights | ours ms | GB/s | GFLOP/s | torch / ours |\n|---|---|---|---|---|---|")
+    print(
+        "\n| linear rows x inner -> columns | weights | ours ms | GB/s | GFLOP/s | torch / ours |\n|---|---|---|---|---|---|"
+    )
     for rows, inner, cols in [(1, 1024, 3072), (1, 2048, 8192), (4, 2048, 8192), (8, 2048, 8192), (32, 2048, 8192),
                               (128, 1024, 3072), (512, 1024, 3072), (512, 2048, 8192)]:  # fmt: skip
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -42,14 +45,47 @@ def linear():
                 turn[0] += 1
                 return weights[turn[0] % len(weights)]
 
-            own, other = compare(lambda: kernels.linear(x, next_weight()), lambda: F.linear(narrow, next_weight()))
+            own, other = compare(
+                lambda: kernels.linear(x, next_weight()), lambda: F.linear(narrow, next_weight())
+            )
             print(f"| {rows} x {inner} -> {cols} | {str(dtype)[6:]} | {own * 1e3:.2f} | {size / own / 1e9:.1f} "
                   f"| {2 * rows * inner * cols / own / 1e9:.0f} | {other / own:.2f} |", flush=True)  # fmt: skip
+
+
+def attention():
+    """Torch gets a dense cache with the heads of a group repeated, which it needs no page table to read."""
+    print(
+        "\n| attention past + new, heads/groups x width | cache | ours ms | torch / ours |\n|---|---|---|---|"
+    )
+    for past, fresh, heads, groups, width in [(127, 1, 16, 8, 128), (2047, 1, 16, 8, 128), (2047, 1, 32, 8, 64),
+                                              (0, 512, 16, 8, 128), (1536, 512, 16, 8, 128)]:  # fmt: skip
+        for dtype in (torch.float32, torch.bfloat16):
+            length, count = past + fresh, (past + fresh + 31) // 32
+            keys, values = (torch.randn(count, groups, 32, width).to(dtype) for _ in range(2))
+            batch = SimpleNamespace(
+                starts=torch.tensor([0, fresh]).int(), lengths=torch.tensor([length]).int(),
+                pages=torch.randperm(count).int()[None],
+            )  # fmt: skip
+            q = torch.randn(fresh, heads, width)
+            dense = [torch.randn(1, groups, length, width).to(dtype) for _ in range(2)]
+            narrow, mask = q.to(dtype).transpose(0, 1)[None], None
+            if fresh > 1:
+                mask = torch.ones(fresh, length, dtype=torch.bool).tril(past)
+            own, other = compare(
+                lambda q=q, keys=keys, values=values, batch=batch: kernels.attention(
+                    q, keys, values, batch, scale=0.1
+                ),
+                lambda q=narrow, dense=dense, mask=mask: F.scaled_dot_product_attention(
+                    q, *dense, attn_mask=mask, enable_gqa=True
+                ),
+            )
+            print(f"| {past} + {fresh}, {heads}/{groups} x {width} | {str(dtype)[6:]} | {own * 1e3:.3f} "
+                  f"| {other / own:.2f} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
     torch.set_num_threads(kernels.describe()["threads"])
     print(kernels.describe(), "torch", torch.__version__, torch.backends.cpu.get_cpu_capability())
-    for name in sys.argv[1:] or ["linear"]:
+    for name in sys.argv[1:] or ["linear", "attention"]:
         globals()[name]()

@@ -1,4 +1,4 @@
-"""Paged attention against the reference in float64, and the same bits however a prompt is cut and batched."""
+"""Paged attention against float64, and the same bits however a prompt is cut and batched."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ PAGE = 32
 
 
 def ragged(past, fresh, page=PAGE):
-    """Indices of sequences with `past` cached and `fresh` new tokens, in pages dealt at random, and the page count."""
+    """Indices of sequences with `past` + `fresh` tokens in pages dealt at random; the page count."""
     lengths = [p + n for p, n in zip(past, fresh, strict=True)]
     needs = [-(-n // page) for n in lengths]
     deal = iter(torch.randperm(sum(needs)).tolist())
@@ -19,7 +19,9 @@ def ragged(past, fresh, page=PAGE):
     for b, need in enumerate(needs):
         table[b, :need] = torch.tensor([next(deal) for _ in range(need)], dtype=torch.int32)
     starts = torch.tensor([0, *fresh]).cumsum(0).int()
-    return SimpleNamespace(starts=starts, lengths=torch.tensor(lengths).int(), pages=table), sum(needs)
+    return SimpleNamespace(starts=starts, lengths=torch.tensor(lengths).int(), pages=table), sum(
+        needs
+    )
 
 
 def cache(pages, heads, k_width, v_width, dtype, page=PAGE):
@@ -33,8 +35,16 @@ def filled(past, fresh, heads, groups, k_width, v_width, dtype, page=PAGE):
     batch, pages = ragged(past, fresh, page)
     keys, values = cache(pages, groups, k_width, v_width, dtype, page)
     ends = [0, *batch.lengths.cumsum(0).tolist()]
-    every = SimpleNamespace(starts=torch.tensor(ends).int(), lengths=batch.lengths, pages=batch.pages)
-    kernels.write(torch.randn(ends[-1], groups, k_width), torch.randn(ends[-1], groups, v_width), keys, values, every)
+    every = SimpleNamespace(
+        starts=torch.tensor(ends).int(), lengths=batch.lengths, pages=batch.pages
+    )
+    kernels.write(
+        torch.randn(ends[-1], groups, k_width),
+        torch.randn(ends[-1], groups, v_width),
+        keys,
+        values,
+        every,
+    )
     return torch.randn(sum(fresh), heads, k_width), keys, values, batch
 
 
@@ -69,7 +79,7 @@ def test_attention(isa, layout, case, dtype):
         rule["sinks"] = torch.randn(heads)
     args = filled(*LAYOUTS[layout], heads, groups, k_width, v_width, dtype)
     got, want = kernels.attention(*args, **rule), reference(*args, **rule)
-    # Scores below 10 from 128 float32 products, and weights that add up to one: a few 2^-24 times a few.
+    # Scores below 10 from 128 float32 products, weights that add up to one: tens of 2^-24.
     torch.testing.assert_close(got.double(), want, rtol=2e-5, atol=5e-6)
 
 
@@ -77,19 +87,19 @@ def test_attention(isa, layout, case, dtype):
 def test_other_page_sizes(isa, page):
     args = filled([5, 0, 140], [1, 30, 9], 4, 2, 24, 24, torch.float32, page)
     torch.testing.assert_close(
-        kernels.attention(*args, scale=0.2).double(), reference(*args, scale=0.2), rtol=2e-5, atol=5e-6
+        kernels.attention(*args, scale=0.2).double(),
+        reference(*args, scale=0.2),
+        rtol=2e-5,
+        atol=5e-6,
     )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_values_that_are_a_view_of_the_keys(isa, dtype):
     q, keys, _, batch = filled([40, 0], [3, 65], 16, 1, 72, 64, dtype)
-    values = keys[..., :64]
-    rule = {"scale": 0.1}
-    torch.testing.assert_close(
-        kernels.attention(q, keys, values, batch, **rule).double(), reference(q, keys, values, batch, **rule),
-        rtol=2e-5, atol=5e-6,
-    )  # fmt: skip
+    args = q, keys, keys[..., :64], batch
+    got, want = kernels.attention(*args, scale=0.1), reference(*args, scale=0.1)
+    torch.testing.assert_close(got.double(), want, rtol=2e-5, atol=5e-6)
 
 
 def test_caches_with_strides(isa):
@@ -111,7 +121,9 @@ def test_bits_do_not_depend_on_chunks_batches_or_threads(isa, dtype, rule):
 
     def chunk(first, end, table):
         part = SimpleNamespace(
-            starts=torch.tensor([0, end - first]).int(), lengths=torch.tensor([end]).int(), pages=table
+            starts=torch.tensor([0, end - first]).int(),
+            lengths=torch.tensor([end]).int(),
+            pages=table,
         )
         return kernels.attention(q[first:end], keys, values, part, **rule)
 

@@ -1,4 +1,4 @@
-"""The operations that models are made of: each a reference in torch and faster backends behind one function."""
+"""The operations of models: each a reference in torch and faster backends behind one function."""
 
 from mistralrs.kernels.attention import attention, write
 from mistralrs.kernels.glu import glu
