@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Dry:
-    """"Don't repeat yourself": a penalty that grows with the length of a repeated run."""
+    """Don't repeat yourself: a penalty that grows with the length of a repeated run."""
 
     multiplier: float
     base: float = 1.75
@@ -27,7 +27,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     dry: Dry | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict)
-    logprobs: int | None = None  # alternatives to report beside the chosen token; None reports nothing
+    logprobs: int | None = None  # alternatives reported beside the chosen token; None: no report
     seed: int = 0
 
 

@@ -1,0 +1,1 @@
+"""The `mistralrs` command: arguments in, calls of the public SDK out."""

@@ -1,0 +1,48 @@
+"""The architectures by `model_type` of config.json, which is also the name of the file. This table is the registry."""
+
+from importlib import import_module
+from typing import NamedTuple
+
+from mistralrs.api.errors import NotSupportedError
+from mistralrs.nn.decoder import Decoder
+
+
+class Entry(NamedTuple):
+    """A class of this package, and the names that others have for the architecture."""
+
+    cls: str
+    source: str  # in `architectures` of config.json
+    arch: str  # value of `Architecture` in the SDK
+
+
+REGISTRY = {
+    "llama": Entry("Llama", "LlamaForCausalLM", "llama"),
+    "mistral": Entry("Mistral", "MistralForCausalLM", "mistral"),
+    "qwen2": Entry("Qwen2", "Qwen2ForCausalLM", "qwen2"),
+    "qwen3": Entry("Qwen3", "Qwen3ForCausalLM", "qwen3"),
+}
+
+SOURCES = {entry.source: key for key, entry in REGISTRY.items()}
+REGISTERED: dict[str, type[Decoder]] = {}  # by users, under the class name
+
+
+def register_architecture(source: str, decoder: type[Decoder]) -> None:
+    """Let checkpoints whose `architectures` in config.json names `source` load as `decoder`."""
+    SOURCES[source] = source
+    REGISTERED[source] = decoder
+
+
+def find(key: str) -> type[Decoder]:
+    """The model class of a registry key."""
+    if key in REGISTERED:
+        return REGISTERED[key]
+    return getattr(import_module(f".{key}", __name__), REGISTRY[key].cls)
+
+
+def key_of(arch: str) -> str:
+    """The registry key of an SDK architecture name; raises NotSupportedError when it has no file yet."""
+    for key, entry in REGISTRY.items():
+        if arch in (entry.arch, key):
+            return key
+    known = ", ".join(sorted(e.arch for e in REGISTRY.values()))
+    raise NotSupportedError(f"architecture '{arch}' is not available yet; these are: {known}")

@@ -16,7 +16,7 @@ class Batch:
     """
 
     tokens: Tensor  # [T] int64 token ids
-    positions: Tensor  # [T] int64 position of each token in its sequence, or [3, T] for multi-axis rope
+    positions: Tensor  # [T] int64 position in the sequence, or [3, T] for multi-axis rope
     starts: Tensor  # [B + 1] row where each sequence begins
     lengths: Tensor  # [B] tokens of the sequence in the cache after this step
     prompts: Tensor  # [B] prompt length: length-dependent rope scaling is decided by it
@@ -24,7 +24,7 @@ class Batch:
     slots: Tensor  # [B] fixed-size state slot of each sequence
     fresh: Tensor  # [B] bool, true when the sequence starts in this step
     outputs: Tensor  # [R] int64 rows whose logits are wanted
-    memo: dict[Any, Any] = field(default_factory=dict)  # per-step values that layers share, such as rope angles
+    memo: dict[Any, Any] = field(default_factory=dict)  # values layers share, such as rope angles
 
     def spans(self) -> Iterator[tuple[int, int, int]]:
         """Yield (sequence, first row, row after the last)."""

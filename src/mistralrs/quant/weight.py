@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
 class Weight(ABC):
-    """A matrix [N, K], or a stack [E, N, K]. A new format gives `shape`, `nbytes` and `dequantize`, and inherits the rest."""
+    """A matrix [N, K], or a stack [E, N, K]. A new format gives shape, nbytes and dequantize; the rest is inherited."""
 
     name: ClassVar[str]  # how users and `explain()` call the format
     bits: ClassVar[float]  # bits per weight, scales included
@@ -25,6 +26,6 @@ class Weight(ABC):
         """x [T, K] -> [T, N] in x's dtype."""
         return F.linear(x, self.dequantize().to(x.dtype), bias)
 
-    def rows(self, ids: Tensor, dtype) -> Tensor:
+    def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Rows of an embedding table: ids [T] -> [T, K]."""
         return self.dequantize()[ids].to(dtype)

@@ -1,0 +1,81 @@
+"""AsyncRunner: the Runner for an event loop. Canceling a task cancels its request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
+from mistralrs.api.responses import (
+    ChatCompletionChunkResponse,
+    ChatCompletionResponse,
+    CompletionResponse,
+)
+from mistralrs.api.which import Which
+from mistralrs.pipeline import Chat
+from mistralrs.runner import Runner, named
+
+
+class AsyncChatStream(AsyncIterator[ChatCompletionChunkResponse]):
+    """The chunks of a streamed chat, for `async for`. Closing or dropping it cancels the request."""
+
+    def __init__(self, chat: Chat):
+        self._call = chat.call
+        self._chunks = chat.chunks_async()
+
+    async def __anext__(self) -> ChatCompletionChunkResponse:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """Cancel what is not finished."""
+        self._call.cancel()
+
+    async def __aenter__(self) -> "AsyncChatStream":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._call.cancel()
+
+    def __del__(self) -> None:
+        self._call.cancel()
+
+
+class AsyncRunner:
+    """A Runner whose requests are awaited; `runner` is the Runner itself, for everything else."""
+
+    def __init__(self, runner: Runner):
+        self.runner = runner
+
+    @classmethod
+    async def load(cls, which: Which, **options: Any) -> "AsyncRunner":
+        """Load a model without blocking the event loop; the arguments are those of Runner."""
+        return cls(await asyncio.to_thread(Runner, which, **options))
+
+    async def send_chat_completion_request(
+        self,
+        request: ChatCompletionRequest,
+        model_id: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> ChatCompletionResponse | AsyncChatStream:
+        """Answer a chat: the whole response, or an async iterator of chunks when `request.stream` is set."""
+        pipeline = await asyncio.to_thread(self.runner._pipeline, model_id or named(request))
+        chat = await asyncio.to_thread(pipeline.chat, request, timeout)
+        return AsyncChatStream(chat) if request.stream else await chat.whole_async()
+
+    async def send_completion_request(
+        self, request: CompletionRequest, model_id: str | None = None, *, timeout: float | None = None
+    ) -> CompletionResponse:
+        """Continue a text."""
+        pipeline = await asyncio.to_thread(self.runner._pipeline, model_id or named(request))
+        completion = await asyncio.to_thread(pipeline.completion, request, timeout)
+        return await completion.whole_async()
+
+    async def close(self) -> None:
+        """End the engines and free the memory."""
+        await asyncio.to_thread(self.runner.close)
+
+    async def __aenter__(self) -> "AsyncRunner":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,5 @@
+"""`python -m mistralrs.cli`."""
+
+from mistralrs.cli.main import main
+
+main()

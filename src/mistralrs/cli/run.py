@@ -1,0 +1,43 @@
+"""`mistralrs run`: the command. What it does is in start.py, session.py and chat.py."""
+
+import click
+
+from mistralrs.cli.options import (
+    KINDS,
+    GlobalOptions,
+    ModelOptions,
+    RuntimeOptions,
+    SamplingOptions,
+    takes,
+)
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("kind", type=click.Choice(KINDS), default="auto", metavar="[KIND]")
+@click.option("-i", "--input", "text", help="Answer this and exit; without it, converse.")
+@takes(ModelOptions, RuntimeOptions, SamplingOptions, GlobalOptions)
+def run(
+    model: ModelOptions,
+    runtime: RuntimeOptions,
+    sampling: SamplingOptions,
+    everywhere: GlobalOptions,
+    kind: str,
+    text: str | None,
+) -> None:
+    """Talk to a model, or get one answer with -i.
+
+    KIND is auto, text, vision, diffusion, speech or embedding.
+
+    Sampling settings that you leave out come from the model's
+    generation_config.json: greedy where it does not sample, else its
+    temperature, top-p and top-k. Only the answer is written to stdout;
+    reasoning is shown in grey, on a terminal only.
+    """
+    from mistralrs.cli.session import new_chat, serve_terminal  # here, so that --help is quick
+    from mistralrs.cli.start import named_model, start
+    from mistralrs.cli.suggest import find, read
+
+    chat = new_chat(sampling)
+    with start(kind, model, runtime, everywhere) as runner:
+        chat.suggest(read(find(named_model(model), model.hf_cache)))
+        serve_terminal(runner, chat, text)

@@ -1,0 +1,266 @@
+"""The loop: admit, step, deliver. One thread per loaded model; everything else only puts jobs into its inbox."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from mistralrs.api.errors import EngineError, MistralRsError
+from mistralrs.api.piece import Piece, Token
+from mistralrs.engine import batch
+from mistralrs.engine.memory import Pages
+from mistralrs.engine.sampler import Row, sample
+from mistralrs.engine.scheduler import Scheduler, Turn
+from mistralrs.engine.sequence import Job, Sequence
+from mistralrs.nn.batch import Batch
+
+log = logging.getLogger("mistralrs.engine")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The sizes an engine runs with."""
+
+    context: int  # most tokens of a sequence
+    pages: int
+    page_size: int = 32
+    max_running: int = 16
+    budget: int = 512  # tokens of a step; bounds how long a prompt delays the others' next token
+    reuse: bool = True  # prefix cache
+    keep: bool = True  # False computes every token again at every step
+
+
+class Engine:
+    """Runs jobs on a model: `Batch -> logits [R, V]`."""
+
+    def __init__(
+        self,
+        model: Callable[[Batch], torch.Tensor],
+        limits: Limits,
+        device: torch.device,
+        salt: Callable[[int], int] = lambda prompt: 0,
+    ):
+        self.model, self.limits, self.device, self.salt = model, limits, device, salt
+        self.pages = Pages(limits.pages, limits.page_size, limits.reuse and limits.keep)
+        self.scheduler = Scheduler(self.pages, limits.max_running, limits.budget)
+        self.inbox: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
+        self.jobs: dict[Job, list[Sequence]] = {}
+        self.failure: BaseException | None = None  # set once the loop has ended
+        self.thread = threading.Thread(target=self.run, name="mistralrs-engine", daemon=True)
+        self.thread.start()
+
+    # Called from any thread.
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its pieces, or one exception, go to `job.deliver`."""
+        self.inbox.put(job)
+        if self.failure is not None:  # the loop ended before or while the job was put
+            self.refuse(self.failure)
+
+    def cancel(self, job: Job) -> None:
+        """End a job within one step and free what it holds."""
+        job.canceled = True
+        self.inbox.put(lambda: None)
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Run something on the engine's thread between two steps, for example a change of the weights."""
+        self.inbox.put(action)
+        if self.failure is not None:
+            self.refuse(self.failure)
+
+    def close(self) -> None:
+        """End the thread; jobs that still run fail with an EngineError."""
+        self.inbox.put(None)
+        if threading.current_thread() is not self.thread:
+            self.thread.join()
+
+    # The engine's thread.
+
+    def run(self) -> None:
+        """The loop. Whatever ends it, nobody is left waiting."""
+        failure: BaseException = EngineError("the model was closed; load it again to send requests")
+        try:
+            with torch.inference_mode():
+                while self.receive():
+                    self.step()
+        except BaseException as error:
+            log.exception("the engine stopped")
+            failure = EngineError(f"the engine stopped: {error!r}; reload the model to go on")
+        self.failure = failure
+        for job in list(self.jobs):
+            self.fail(job, failure)
+        self.refuse(failure)
+
+    def refuse(self, failure: BaseException) -> None:
+        """Fail what arrived after the end."""
+        while True:
+            try:
+                item = self.inbox.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(item, Job):
+                item.deliver(failure)
+
+    def receive(self) -> bool:
+        """Take what has arrived, waiting when there is nothing to do; False to end."""
+        while not self.inbox.empty() or not len(self.scheduler):
+            item = self.inbox.get()
+            if item is None:
+                return False
+            if isinstance(item, Job):
+                self.begin(item)
+            else:
+                item()
+            self.sweep()
+        return True
+
+    def begin(self, job: Job) -> None:
+        """Queue the first continuation; the others follow when they can share its prompt's pages."""
+        self.jobs[job] = []
+        with self.guard(job):
+            salt = self.salt(len(job.prompt.tokens))
+            suffix = salt.to_bytes(8, "little") if salt else b""
+            context, n = self.limits.context, job.prompt.n
+            self.jobs[job] = [Sequence(job, i, context, suffix) for i in range(n)]
+            job.open = n
+            self.scheduler.waiting.append(self.jobs[job][0])
+
+    def sweep(self) -> None:
+        """End the jobs whose callers have gone."""
+        for job in [j for j in self.jobs if j.canceled]:
+            for sequence in self.jobs[job]:
+                if sequence.finish is None:
+                    self.end(sequence, Piece(sequence.index, finish="canceled"))
+
+    def step(self) -> None:
+        """Compute one batch and hand out what came of it."""
+        self.sweep()
+        turns = self.scheduler.plan()
+        if not turns:
+            return
+        for turn in turns:
+            if not turn.sequence.job.started_at:
+                turn.sequence.job.started_at = time.perf_counter()
+                turn.sequence.job.cached = turn.sequence.computed
+        for turn, token in self.compute(turns):
+            with self.guard(turn.sequence.job):
+                if turn.sequence.finish is None:
+                    self.commit(turn, token)
+
+    def compute(self, turns: list[Turn]) -> list[tuple[Turn, Token | None]]:
+        """Run the model and the sampler. When a batch fails its sequences run one by one, and only those that fail
+        again end."""
+        try:
+            tokens = self.forward(turns)
+        except Exception as error:
+            if len(turns) > 1:
+                alone = (self.compute([t]) for t in turns if t.sequence.finish is None)
+                return [pair for pairs in alone for pair in pairs]
+            self.fail(turns[0].sequence.job, failed(error))
+            return []
+        results = []
+        for turn in turns:
+            token = next(tokens) if turn.sequence.pending == turn.count else None
+            if isinstance(token, Exception):
+                self.fail(turn.sequence.job, failed(token))
+            else:
+                results.append((turn, token))
+        return results
+
+    def forward(self, turns: list[Turn]):
+        """The sampled token, or its error, of every sequence that reaches its end in this step."""
+        logits = self.model(batch.build(turns, self.device))
+        rows = [row(t.sequence) for t in turns if t.sequence.pending == t.count]
+        return iter(sample(logits, rows) if rows else ())
+
+    def commit(self, turn: Turn, token: Token | None) -> None:
+        """Record a computed turn and deliver its token."""
+        sequence = turn.sequence
+        self.scheduler.advance(turn)
+        if token is None:
+            return
+        if not self.limits.keep:
+            sequence.computed = 0
+        if not sequence.generated:
+            self.prompt_done(sequence)
+        sequence.append(token.id)
+        sequence.job.generated += 1
+        self.deliver(sequence, token)
+
+    def prompt_done(self, sequence: Sequence) -> None:
+        """Note the time, and let the other continuations of the job start from the cached prompt."""
+        job = sequence.job
+        if sequence.index == 0:
+            job.prompt_at = time.perf_counter()
+            self.scheduler.waiting.extendleft(reversed(self.jobs[job][1:]))
+
+    def deliver(self, sequence: Sequence, token: Token) -> None:
+        """Turn a token into text, and end the continuation when it must."""
+        final = token.id in sequence.job.prompt.stop_ids
+        text = "" if final else sequence.follower.push(token.id)
+        finish = sequence.ended_by(token.id)
+        if finish and not sequence.follower.stopped:
+            text += sequence.follower.flush()
+        piece = Piece(sequence.index, (token,), text, finish)
+        if finish:
+            self.end(sequence, piece)
+        else:
+            self.tell(sequence.job, piece)
+
+    def end(self, sequence: Sequence, piece: Piece) -> None:
+        """Free a continuation and deliver its last piece."""
+        job = sequence.job
+        sequence.finish = piece.finish
+        self.scheduler.remove(sequence)
+        job.open -= 1
+        if not job.open:
+            job.finished_at = time.perf_counter()
+            del self.jobs[job]
+        self.tell(job, piece)
+
+    def fail(self, job: Job, error: BaseException) -> None:
+        """End a whole job with an error."""
+        if job not in self.jobs:
+            return
+        for sequence in self.jobs.pop(job):
+            sequence.finish = sequence.finish or "canceled"
+            self.scheduler.remove(sequence)
+        self.tell(job, error)
+
+    def tell(self, job: Job, item: Piece | BaseException) -> None:
+        """Deliver; a caller that can no longer listen is canceled."""
+        try:
+            job.deliver(item)
+        except Exception:
+            log.debug("a caller has gone", exc_info=True)
+            job.canceled = True
+
+    @contextmanager
+    def guard(self, job: Job) -> Iterator[None]:
+        """An exception in here ends this job only."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(job, failed(error))
+
+
+def row(sequence: Sequence) -> Row:
+    """What the sampler needs to know of a sequence."""
+    return Row(sequence.job.prompt.sampling, sequence.generated, sequence.index, sequence.penalties)
+
+
+def failed(error: Exception) -> MistralRsError:
+    """A typed error for an exception inside a step."""
+    if isinstance(error, MistralRsError):
+        return error
+    log.error("a request failed", exc_info=error)
+    wrapped = EngineError(
+        f"computing this request failed: {error!r}; other requests are not affected"
+    )
+    wrapped.__cause__ = error
+    return wrapped

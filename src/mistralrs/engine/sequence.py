@@ -1,0 +1,82 @@
+"""The mutable state of a request inside the engine: a Job and its Sequences, one for each continuation."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mistralrs.api.piece import Finish, Follower, Piece
+from mistralrs.api.prompt import Prompt
+from mistralrs.engine.memory import digest
+from mistralrs.engine.penalties import Penalties
+
+Deliver = Callable[[Piece | BaseException], None]
+
+
+@dataclass(eq=False)
+class Job:
+    """One request: what to continue, where the pieces go, and what it cost."""
+
+    prompt: Prompt
+    follow: Callable[[], Follower]
+    deliver: Deliver  # called on the engine's thread, must not block
+    canceled: bool = False
+    open: int = 0  # continuations that have not finished
+    queued_at: float = field(default_factory=time.perf_counter)
+    started_at: float = 0.0  # first step that computed a prompt token
+    prompt_at: float = 0.0  # prompt computed, first token sampled
+    finished_at: float = 0.0
+    generated: int = 0
+    cached: int = 0  # prompt tokens found in the prefix cache
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One continuation of a Job: its tokens and what of them the cache holds."""
+
+    job: Job
+    index: int
+    context: int  # most tokens it may grow to
+    salt: bytes = b""  # what else than the tokens decides cached content
+    finish: Finish | None = None
+    computed: int = 0  # tokens whose keys and values are in the cache
+    pages: list[int] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)  # of the full pages so far
+
+    def __post_init__(self):
+        prompt = self.job.prompt
+        self.tokens = list(prompt.tokens)
+        self.prompt_length = len(prompt.tokens)
+        self.follower = self.job.follow()
+        self.penalties = Penalties.start(prompt.sampling, prompt.tokens)
+        room = self.context - self.prompt_length
+        self.limit = room if prompt.max_tokens is None else min(room, prompt.max_tokens)
+
+    @property
+    def pending(self) -> int:
+        """Tokens that the cache does not hold yet."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def generated(self) -> int:
+        """Tokens sampled so far."""
+        return len(self.tokens) - self.prompt_length
+
+    def append(self, token: int) -> None:
+        """Add a sampled token."""
+        self.tokens.append(token)
+        if self.penalties is not None:
+            self.penalties.history.add(token)
+
+    def ended_by(self, token: int) -> Finish | None:
+        """Why the continuation ends with this token, if it does."""
+        if token in self.job.prompt.stop_ids or self.follower.stopped:
+            return "stop"
+        return "length" if self.generated >= self.limit else None
+
+    def chain(self, size: int, upto: int) -> list[bytes]:
+        """Digests of the full pages of `size` tokens among the first `upto` tokens."""
+        while (len(self.digests) + 1) * size <= upto:
+            start = len(self.digests) * size
+            parent = self.digests[-1] if self.digests else b""
+            self.digests.append(digest(parent, self.tokens[start : start + size], self.salt))
+        return self.digests[: upto // size]

@@ -1,0 +1,119 @@
+"""From the files of a repository to a model ready to run."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mistralrs import models
+from mistralrs.api.errors import CheckpointError
+from mistralrs.load.config import Config, architecture_of, choose_dtype
+from mistralrs.load.hub import Repo
+from mistralrs.load.plan import Budget, Plan, plan
+from mistralrs.load.tensors import main_dtype, read_checkpoint
+from mistralrs.nn.cache import Paged
+from mistralrs.nn.checkpoint import Lazy, Tensors
+from mistralrs.nn.decoder import Decoder
+from mistralrs.nn.linear import Embedding, Linear, place
+from mistralrs.nn.rope import Rope
+from mistralrs.quant.plain import Plain
+
+log = logging.getLogger("mistralrs.load")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user decides about a model."""
+
+    arch: str | None = None  # name in `arch=`; None reads config.json
+    dtype: str = "auto"
+    device: torch.device = torch.device("cpu")
+    sequences: int = 16  # that may run at once
+    page_size: int = 32
+    budget: Budget = Budget()
+
+
+@dataclass(frozen=True)
+class Built:
+    """A filled model with its caches, and what was decided on the way."""
+
+    model: Decoder
+    cfg: Config
+    plan: Plan
+
+    def salt(self, prompt: int) -> int:
+        """What else than the tokens decides the cached keys of a prompt of this length."""
+        ropes = (m for m in self.model.modules() if isinstance(m, Rope))
+        return max((rope.salt(prompt) for rope in ropes), default=0)
+
+
+def build(repo: Repo, wish: Wish) -> Built:
+    """Detect the architecture, plan the memory, then read the weights tensor by tensor."""
+    raw = repo.json("config.json")
+    key = models.key_of(wish.arch) if wish.arch else architecture_of(raw, models.SOURCES)
+    architecture = models.find(key)
+    cfg = Config(raw, architecture.defaults)
+    stored = read_checkpoint(repo.weights())
+    dtype = choose_dtype(wish.dtype, cfg, wish.device, main_dtype(stored))
+    model = architecture(cfg).eval()
+    tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
+    weights = sum(t.nbytes // t.dtype.itemsize * dtype.itemsize for t in tensors.values())
+    layout = plan(
+        model, wish.device, weights, dtype, cfg, wish.sequences, wish.page_size, wish.budget
+    )
+    log.info("%s", layout)
+    fill(model, tensors, wish.device, dtype)
+    for cache in (m for m in model.modules() if isinstance(m, Paged)):
+        cache.allocate(layout.pages, layout.page_size, wish.device, dtype)
+    return Built(model, cfg, layout)
+
+
+def complete(model: Decoder, tensors: Tensors, cfg: Config) -> Tensors:
+    """The tensors that the model declares, each of the declared shape; a tied head has none of its own."""
+    declared = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    if cfg.tie_word_embeddings:
+        del declared["lm_head.weight"]
+    missing = [name for name in declared if name not in tensors]
+    if missing:
+        raise CheckpointError(
+            f"the checkpoint lacks {len(missing)} tensors of this architecture, such as "
+            f"'{missing[0]}'; it is incomplete (download it again) or of another architecture"
+        )
+    for name, shape in declared.items():
+        if tensors[name].shape != shape:
+            raise CheckpointError(
+                f"'{name}' has shape {list(tensors[name].shape)} in the checkpoint and {list(shape)} by "
+                "config.json; the two do not belong together"
+            )
+    unused = sorted(set(tensors) - set(declared))
+    log.debug("%d tensors of the checkpoint are not used: %s", len(unused), unused[:8])
+    return {name: tensors[name] for name in declared}
+
+
+def fill(model: Decoder, tensors: Tensors, device: torch.device, dtype: torch.dtype) -> None:
+    """Replace every declared parameter by its tensor, one at a time. On a CPU activations are float32."""
+    model.dtype = torch.float32 if device.type == "cpu" else dtype
+    for prefix, module in model.named_modules():
+        for leaf in [n for n, p in module._parameters.items() if p is not None]:
+            lazy = tensors.get(f"{prefix}.{leaf}")
+            if lazy is not None:
+                put(module, leaf, lazy, device, dtype, model.dtype)
+    if "lm_head.weight" not in tensors:
+        place(model.lm_head, "weight", model.model.embed_tokens.weight)
+
+
+def put(
+    module: nn.Module,
+    leaf: str,
+    lazy: Lazy,
+    device: torch.device,
+    dtype: torch.dtype,
+    compute: torch.dtype,
+) -> None:
+    """Matrices become weights in their storage dtype, the small rest parameters in the activations' dtype."""
+    if leaf == "weight" and isinstance(module, (Linear, Embedding)):
+        place(module, leaf, Plain(lazy.load().to(device, dtype)))
+    else:
+        value = lazy.load().to(device, compute)
+        module._parameters[leaf] = nn.Parameter(value, requires_grad=False)

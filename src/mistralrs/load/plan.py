@@ -1,0 +1,140 @@
+"""How much memory a model will take, decided before any of it is taken."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from torch import nn
+
+from mistralrs.api.errors import OutOfMemoryError
+from mistralrs.load.config import Config
+from mistralrs.nn.cache import Paged
+
+MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the user says about the cache; the first that is set wins."""
+
+    tokens: int | None = None
+    fraction: float | None = None  # of all memory, weights included
+    megabytes: int | None = None
+    expected: int = 4096  # tokens that must fit in any case, unless the model's context is shorter
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes of the weights, and pages of the cache."""
+
+    device: str
+    weights: int
+    per_token: int
+    page_size: int
+    pages: int
+    context: int
+    available: int
+
+    def __str__(self) -> str:
+        cache = self.pages * self.page_size * self.per_token
+        return (
+            f"memory plan for {self.device}: weights {size(self.weights)}, cache up to {size(cache)} "
+            f"({self.pages * self.page_size} tokens of {self.per_token} B), context {self.context}, "
+            f"{size(self.available)} available"
+        )
+
+
+def plan(
+    model: nn.Module,
+    device: torch.device,
+    weights: int,
+    dtype: torch.dtype,
+    cfg: Config,
+    sequences: int,
+    page_size: int,
+    budget: Budget,
+) -> Plan:
+    """Fit the cache beside `weights` bytes; raises OutOfMemoryError when the expected context does not fit."""
+    total, available = memory(device)
+    per_token = sum(m.width for m in model.modules() if isinstance(m, Paged)) * dtype.itemsize
+    longest, room = context(cfg), available - weights
+    wanted = tokens(budget, device, total, weights, room, per_token, longest * sequences)
+    least = min(longest, budget.tokens or budget.expected)
+    if room < least * per_token or wanted < least:
+        raise OutOfMemoryError(
+            f"the model does not fit: weights {size(weights)} and {least} tokens of cache at "
+            f"{per_token} B each ({size(least * per_token)}) against {size(available)} available on "
+            f"{device} and a cache budget of {max(wanted, 0)} tokens; use a smaller or quantized "
+            "model, pass a smaller pa_ctxt_len, or free memory"
+        )
+    pages = -(-wanted // page_size)
+    fits = min(longest, pages * page_size)
+    return Plan(str(device), weights, per_token, page_size, pages, fits, available)
+
+
+def context(cfg: Config) -> int:
+    """The longest sequence that the model is made for, scaled rope included."""
+    longest: int = cfg.max_position_embeddings
+    for spec in cfg.rope.values():
+        if spec["rope_type"] in ("linear", "dynamic"):
+            longest = max(longest, int(cfg.max_position_embeddings * spec["factor"]))
+        elif spec["rope_type"] == "yarn" and spec.get("factor"):
+            longest = max(longest, int(spec["original_max_position_embeddings"] * spec["factor"]))
+    return longest
+
+
+def tokens(
+    budget: Budget,
+    device: torch.device,
+    total: int,
+    weights: int,
+    room: int,
+    per_token: int,
+    most: int,
+) -> int:
+    """Cache capacity in tokens: what the user asked for, else what can be used within a share of the free memory."""
+    if not per_token:
+        return most
+    if budget.tokens is not None:
+        return budget.tokens
+    if budget.fraction is not None:
+        return int(total * budget.fraction - weights) // per_token
+    if budget.megabytes is not None:
+        return budget.megabytes * MB // per_token
+    share = 0.25 if device.type == "cpu" else 0.9
+    return min(most, int(room * share) // per_token)
+
+
+def memory(device: torch.device) -> tuple[int, int]:
+    """Bytes of memory in all and available, of a GPU or of what this process may use of the machine."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total, free
+    machine = psutil.virtual_memory()
+    limit = container()
+    if limit is None:
+        return machine.total, machine.available
+    return min(machine.total, limit[0]), min(machine.available, limit[1])
+
+
+def container() -> tuple[int, int] | None:
+    """Limit and room of the control group this process is in, if it has one (Linux, cgroup v2)."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        limit = int((root / "memory.max").read_text())
+        used = int((root / "memory.current").read_text())
+        cached = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    return limit, limit - used + int(cached.get("file", 0))
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    value = float(count)
+    for unit in ("B", "KB", "MB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GB"

@@ -1,0 +1,25 @@
+"""Qwen 3: Llama that normalizes every head of queries and keys."""
+
+from functools import partial
+
+from mistralrs.models import llama, qwen2
+from mistralrs.nn.decoder import Decoder, Settings
+from mistralrs.nn.norm import RMSNorm
+
+
+class Block(llama.Block):
+    """A Llama block with q and k norms; some layers may have a window."""
+
+    def attention(self, cfg: Settings, layer: int):
+        return llama.attention(
+            cfg,
+            bias=cfg.attention_bias,
+            out_bias=cfg.attention_bias,
+            qk_norm=partial(RMSNorm, eps=cfg.rms_norm_eps),
+            window=qwen2.window(cfg, layer),
+        )
+
+
+class Qwen3(Decoder):
+    Block = Block
+    defaults = dict(llama.Llama.defaults, sliding_window=None)

@@ -1,0 +1,37 @@
+"""Caches. Paged grows with the sequence; State (recurrent layers) has a fixed size. There is no third kind."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mistralrs.kernels import attention
+from mistralrs.nn.batch import Batch
+
+
+class Paged(nn.Module):
+    """Pages of keys and values of `heads` heads. MLA is one head whose values are the front of its keys (`shared`)."""
+
+    def __init__(self, heads: int, k_dim: int, v_dim: int, shared: bool = False):
+        super().__init__()
+        self.heads, self.k_dim, self.v_dim, self.shared = heads, k_dim, v_dim, shared
+
+    @property
+    def width(self) -> int:
+        """Cached numbers per token."""
+        return self.heads * (self.k_dim + (0 if self.shared else self.v_dim))
+
+    def allocate(self, pages: int, size: int, device: torch.device, dtype: torch.dtype) -> None:
+        """Reserve `pages` pages of `size` tokens; on Linux the system commits them when first written."""
+        shape = (pages, self.heads, size)
+        self.k = torch.empty(*shape, self.k_dim, device=device, dtype=dtype)
+        self.v = (
+            self.k[..., : self.v_dim]
+            if self.shared
+            else torch.empty(*shape, self.v_dim, device=device, dtype=dtype)
+        )
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, batch: Batch, **rule: Any) -> Tensor:
+        """Append k, v [T, KV, D] and attend causally: q [T, H, Dk] -> [T, H, Dv]."""
+        attention.write(k, None if self.shared else v, self.k, self.v, batch)
+        return attention.attention(q, self.k, self.v, batch, **rule)

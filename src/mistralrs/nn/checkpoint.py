@@ -1,0 +1,190 @@
+"""Tensors not read yet, and rules that turn a checkpoint's names into an architecture's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+
+import torch
+from torch import Tensor
+
+from mistralrs.api.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A tensor that is read on `load()`; its shape and dtype are known before."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Lazy:
+        """A tensor at hand, as a lazy one."""
+        return cls(tuple(tensor.shape), tensor.dtype, lambda: tensor)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    def load(self) -> Tensor:
+        """The tensor, a view of the mapped file wherever possible. Never write to it."""
+        tensor = self.read()
+        assert tuple(tensor.shape) == self.shape, (tuple(tensor.shape), self.shape)
+        assert tensor.dtype == self.dtype, (tensor.dtype, self.dtype)
+        return tensor
+
+    def __getitem__(self, rows: slice) -> Lazy:
+        """Rows [N, ...] -> [n, ...] of a slice with step 1."""
+        start, stop, step = rows.indices(self.shape[0])
+        assert step == 1, "slices of a lazy tensor have step 1"
+        return self.narrow(0, start, max(stop - start, 0))
+
+    def narrow(self, dim: int, start: int, length: int) -> Lazy:
+        """`length` entries of one dimension, beginning at `start`."""
+        dim %= len(self.shape)
+        shape = (*self.shape[:dim], length, *self.shape[dim + 1 :])
+        return Lazy(shape, self.dtype, lambda: self.load().narrow(dim, start, length))
+
+    def split(self, sizes: Sequence[int], dim: int = 0) -> tuple[Lazy, ...]:
+        """Consecutive parts of one dimension; CheckpointError when the sizes do not add up."""
+        if sum(sizes) != self.shape[dim]:
+            raise CheckpointError(
+                f"a tensor of shape {list(self.shape)} cannot be split into {list(sizes)} along "
+                f"dimension {dim}: the sizes in config.json do not fit this checkpoint"
+            )
+        starts = accumulate(sizes, initial=0)
+        return tuple(
+            self.narrow(dim, start, size) for start, size in zip(starts, sizes, strict=False)
+        )
+
+    def transpose(self, first: int = -2, second: int = -1) -> Lazy:
+        """Two dimensions swapped; the loaded tensor is a strided view."""
+        shape = list(self.shape)
+        shape[first], shape[second] = shape[second], shape[first]
+        return Lazy(tuple(shape), self.dtype, lambda: self.load().transpose(first, second))
+
+    def reshape(self, *shape: int) -> Lazy:
+        """The same elements in another shape, without -1."""
+        assert prod(shape) == prod(self.shape), (shape, self.shape)
+        return Lazy(shape, self.dtype, lambda: self.load().reshape(shape))
+
+    def map(
+        self,
+        fn: Callable[[Tensor], Tensor],
+        shape: Sequence[int] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Lazy:
+        """`fn` of the tensor; name the shape and the dtype that it gives where they differ."""
+        return Lazy(
+            tuple(self.shape if shape is None else shape),
+            dtype or self.dtype,
+            lambda: fn(self.load()),
+        )
+
+    @staticmethod
+    def stack(items: Sequence[Lazy]) -> Lazy:
+        """E tensors of one shape [...] -> [E, ...]."""
+        return Lazy.cat([item.reshape(1, *item.shape) for item in items])
+
+    @staticmethod
+    def cat(items: Sequence[Lazy], dim: int = 0) -> Lazy:
+        """Tensors joined along one dimension, copied one at a time into the result."""
+        first = items[0]
+        dim %= len(first.shape)
+        sizes = [item.shape[dim] for item in items]
+        for item in items:
+            if item.dtype != first.dtype or _without(item.shape, dim) != _without(first.shape, dim):
+                raise CheckpointError(
+                    f"cannot join {item.dtype} {list(item.shape)} to {first.dtype} "
+                    f"{list(first.shape)}: the checkpoint's tensors do not fit together"
+                )
+
+        def read() -> Tensor:
+            out = torch.empty(shape, dtype=first.dtype)
+            for part, item in zip(out.split(sizes, dim), items, strict=True):
+                part.copy_(item.load())
+            return out
+
+        shape = (*first.shape[:dim], sum(sizes), *first.shape[dim + 1 :])
+        return Lazy(shape, first.dtype, read)
+
+
+def _without(shape: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    return shape[:dim] + shape[dim + 1 :]
+
+
+Tensors = dict[str, Lazy]
+
+
+def rename(tensors: Mapping[str, Lazy], rules: Mapping[str, str]) -> Tensors:
+    """Names after `re.sub` of each `{expression: replacement}` in turn; no two may be equal."""
+    out: Tensors = {}
+    for old, tensor in tensors.items():
+        new = old
+        for pattern, replacement in rules.items():
+            new = re.sub(pattern, replacement, new)
+        if new in out:
+            raise CheckpointError(
+                f"two tensors of the checkpoint are both '{new}' (the second is '{old}')"
+            )
+        out[new] = tensor
+    return out
+
+
+def drop(tensors: Mapping[str, Lazy], *patterns: str) -> Tensors:
+    """Everything but the names in which one of the regular expressions is found."""
+    return {name: t for name, t in tensors.items() if not any(re.search(p, name) for p in patterns)}
+
+
+def split(
+    tensors: Mapping[str, Lazy], rules: Mapping[str, Mapping[str, int]], dim: int = 0
+) -> Tensors:
+    """Fused matrices and biases as their parts: `{"qkv_proj": {"q_proj": rows, ...}}`.
+
+    A key is one or more whole components of the dotted name.
+    """
+    out: Tensors = {}
+    for name, tensor in tensors.items():
+        fused = next((key for key in rules if f".{key}." in f".{name}."), None)
+        if fused is None:
+            out[name] = tensor
+            continue
+        pieces = tensor.split(list(rules[fused].values()), dim)
+        for part, piece in zip(rules[fused], pieces, strict=True):
+            out[f".{name}.".replace(f".{fused}.", f".{part}.").strip(".")] = piece
+    return out
+
+
+def stack(tensors: Mapping[str, Lazy], rules: Mapping[str, str]) -> Tensors:
+    """Numbered tensors [N, K] as stacks [E, N, K]: `{"experts.{}.w1": "experts.gate_proj"}`.
+
+    `{}` stands for the number; a key is one or more whole components of the dotted name.
+    Raises CheckpointError when a number is missing.
+    """
+    patterns = {re.escape(key).replace(r"\{\}", r"(\d+)"): new for key, new in rules.items()}
+    out: Tensors = {}
+    groups: dict[str, dict[int, Lazy]] = {}
+    for name, tensor in tensors.items():
+        for pattern, new in patterns.items():
+            if found := re.search(rf"(?<![^.]){pattern}(?![^.])", name):
+                stacked = name[: found.start()] + new + name[found.end() :]
+                groups.setdefault(stacked, {})[int(found[1])] = tensor
+                break
+        else:
+            out[name] = tensor
+    return out | {name: _in_order(name, group) for name, group in groups.items()}
+
+
+def _in_order(name: str, group: Mapping[int, Lazy]) -> Lazy:
+    missing = sorted(set(range(max(group) + 1)) - set(group))
+    if missing:
+        raise CheckpointError(
+            f"the checkpoint lacks {', '.join(map(str, missing))} of '{name}': download again"
+        )
+    return Lazy.stack([group[number] for number in sorted(group)])

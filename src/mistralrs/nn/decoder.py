@@ -1,0 +1,66 @@
+"""The frame of every decoder-only model: an architecture adds its Block and, where it differs, a method."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mistralrs.nn.batch import Batch
+from mistralrs.nn.checkpoint import Lazy
+from mistralrs.nn.linear import Embedding, Linear
+from mistralrs.nn.norm import RMSNorm
+
+
+class Settings(Protocol):
+    """What a model file sees of config.json: keys as attributes, in the spelling of transformers 5."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a key, or the default."""
+        ...
+
+
+class Decoder(nn.Module):
+    """Token ids in, logits out."""
+
+    Block: ClassVar[type[nn.Module]]
+    defaults: ClassVar[
+        Mapping[str, Any]
+    ] = {}  # keys that older checkpoints leave out of config.json
+
+    dtype: torch.dtype = torch.float32  # of activations; set when the model is filled
+
+    def __init__(self, cfg: Settings):
+        super().__init__()
+        self.cfg = cfg
+        self.model = nn.Module()
+        self.model.embed_tokens = Embedding(cfg.vocab_size, cfg.hidden_size)
+        self.model.layers = nn.ModuleList(self.Block(cfg, i) for i in range(cfg.num_hidden_layers))
+        self.model.norm = self.norm(cfg)
+        self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size)
+
+    def norm(self, cfg: Settings) -> nn.Module:
+        """The last norm."""
+        return RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Token ids [T] -> [T, D]."""
+        return self.model.embed_tokens(batch.tokens, self.dtype)
+
+    def head(self, x: Tensor) -> Tensor:
+        """x [R, D] -> logits [R, V]."""
+        return self.lm_head(x)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits float32 [R, V] of the rows in `batch.outputs`."""
+        x = self.embed(batch)
+        for layer in self.model.layers:
+            x = layer(x, batch)
+        return self.head(self.model.norm(x[batch.outputs])).float()
+
+    @classmethod
+    def checkpoint(cls, cfg: Settings, tensors: dict[str, Lazy]) -> dict[str, Lazy]:
+        """Rename, split or stack checkpoint tensors; most architectures need nothing."""
+        return tensors

@@ -1,0 +1,18 @@
+"""Normalization layers."""
+
+from torch import Tensor, nn
+
+from mistralrs.kernels import norm
+from mistralrs.nn.linear import empty
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * (offset + weight); Gemma stores weight - 1 and sets offset to 1."""
+
+    def __init__(self, dim: int, eps: float = 1e-6, offset: float = 0.0):
+        super().__init__()
+        self.weight, self.eps, self.offset = empty(dim), eps, offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., D] -> [..., D]."""
+        return norm.rms_norm(x, self.weight, self.eps, self.offset)

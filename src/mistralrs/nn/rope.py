@@ -1,0 +1,127 @@
+"""Rotary position embedding and the ways checkpoints stretch it over longer contexts.
+
+Every scheme is one function `(dim, spec) -> (inverse frequencies [dim / 2], amplitude)`; `dynamic` is the
+exception, its frequencies depend on the length of the sequence.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mistralrs.kernels.rope import rope as rotate
+from mistralrs.nn.batch import Batch
+
+Spec = Mapping[str, Any]
+
+
+def inverse(dim: int, theta: float) -> Tensor:
+    """The frequencies of the original paper (arXiv 2104.09864): theta^(-2i / dim)."""
+    return 1.0 / theta ** (torch.arange(0, dim, 2, dtype=torch.int64).float() / dim)
+
+
+def default(dim: int, spec: Spec) -> tuple[Tensor, float]:
+    """Plain rope."""
+    return inverse(dim, spec["rope_theta"]), 1.0
+
+
+def linear(dim: int, spec: Spec) -> tuple[Tensor, float]:
+    """Position interpolation (arXiv 2306.15595): all positions divided by the factor."""
+    return inverse(dim, spec["rope_theta"]) / spec["factor"], 1.0
+
+
+def llama3(dim: int, spec: Spec) -> tuple[Tensor, float]:
+    """Llama 3.1: long wavelengths divided by the factor, short ones kept, a ramp between."""
+    freq = inverse(dim, spec["rope_theta"])
+    length, low, high = (
+        spec[k] for k in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
+    )
+    wave = 2 * math.pi / freq
+    ramp = (length / wave - low) / (high - low)
+    mixed = (1 - ramp) * freq / spec["factor"] + ramp * freq
+    scaled = torch.where(wave > length / low, freq / spec["factor"], freq)
+    return torch.where((wave <= length / low) & (wave >= length / high), mixed, scaled), 1.0
+
+
+def yarn(dim: int, spec: Spec) -> tuple[Tensor, float]:
+    """YaRN (arXiv 2309.00071): interpolate slow dimensions, keep fast ones, raise the attention's temperature."""
+    theta, length = spec["rope_theta"], spec["original_max_position_embeddings"]
+    factor = spec.get("factor") or spec["max_position_embeddings"] / length
+    turns = [spec.get("beta_fast") or 32, spec.get("beta_slow") or 1]
+    low, high = (dim * math.log(length / (t * 2 * math.pi)) / (2 * math.log(theta)) for t in turns)
+    if spec.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    ramp = ((torch.arange(dim // 2).float() - low) / (max(high - low, 0.001))).clamp(0, 1)
+    freq = inverse(dim, theta)
+    return freq / factor * ramp + freq * (1 - ramp), amplitude(spec, factor)
+
+
+def amplitude(spec: Spec, factor: float) -> float:
+    """The factor on cos and sin that YaRN checkpoints ask for."""
+
+    def mscale(m: float) -> float:
+        return 0.1 * m * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    if spec.get("attention_factor") is not None:
+        return spec["attention_factor"]
+    if spec.get("mscale") and spec.get("mscale_all_dim"):
+        return mscale(spec["mscale"]) / mscale(spec["mscale_all_dim"])
+    return mscale(1.0)
+
+
+SCALINGS: dict[str, Callable[[int, Spec], tuple[Tensor, float]]] = {
+    "default": default,
+    "dynamic": default,
+    "linear": linear,
+    "llama3": llama3,
+    "yarn": yarn,
+}
+
+
+class Rope(nn.Module):
+    """Rotates the first `dim` features of every head; pairs are halves, or neighbours when interleaved."""
+
+    def __init__(self, dim: int, spec: Spec, interleaved: bool = False):
+        super().__init__()
+        self.dim, self.spec, self.interleaved = dim, dict(spec), interleaved
+        self.kind = spec.get("rope_type", "default")
+        self.freq, self.amplitude = SCALINGS[self.kind](dim, spec)
+        self.key = ("rope", dim, tuple(self.freq.tolist()), self.amplitude, self.kind)
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        """x [T, H, D] -> [T, H, D]."""
+        if self.key not in batch.memo:
+            batch.memo[self.key] = self.angles(batch)
+        return rotate(x, *batch.memo[self.key], self.interleaved)
+
+    def angles(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """cos and sin [T, dim / 2] of this step's tokens."""
+        freq = self.stretched(batch) if self.kind == "dynamic" else self.freq
+        angle = batch.positions[:, None].float() * freq.to(batch.positions.device)
+        return angle.cos() * self.amplitude, angle.sin() * self.amplitude
+
+    def stretched(self, batch: Batch) -> Tensor:
+        """Dynamic NTK frequencies [T, dim / 2]: a sequence longer than the trained context raises theta.
+
+        The length is the prompt's, or the token's own position once past it, which is what `generate` of
+        transformers computes with; so a cached page stays valid for every sequence with the same prompt length.
+        """
+        spec, longest = self.spec, self.spec["max_position_embeddings"]
+        counts = (batch.starts[1:] - batch.starts[:-1]).long()
+        prompts = batch.prompts.long().repeat_interleave(counts).to(batch.positions.device)
+        length = torch.maximum(prompts, batch.positions + 1).clamp(min=longest).double()
+        growth = spec["factor"] * length / longest - (spec["factor"] - 1)
+        theta = spec["rope_theta"] * growth ** (self.dim / (self.dim - 2))
+        power = torch.arange(0, self.dim, 2, dtype=torch.int64).double() / self.dim
+        return (1.0 / theta[:, None] ** power.to(theta.device)).float()
+
+    def salt(self, prompt: int) -> int:
+        """What else than the tokens decides the cached keys of a prompt of this length."""
+        return (
+            prompt
+            if self.kind == "dynamic" and prompt > self.spec["max_position_embeddings"]
+            else 0
+        )

@@ -1,0 +1,254 @@
+"""One loaded model: requests in, responses out."""
+
+import itertools
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mistralrs.api.errors import ConfigError, NotSupportedError, RequestError
+from mistralrs.api.piece import Piece
+from mistralrs.api.prompt import Prompt
+from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
+from mistralrs.api.responses import (
+    ChatCompletionChunkResponse,
+    ChatCompletionResponse,
+    CompletionResponse,
+)
+from mistralrs.api.which import Which, WhichPlain
+from mistralrs.call import Call
+from mistralrs.engine.engine import Engine, Limits
+from mistralrs.engine.sequence import Job
+from mistralrs.load.build import Built, Wish, build
+from mistralrs.load.hub import Repo, open_repo
+from mistralrs.load.plan import Budget
+from mistralrs.prompt.build import Prompter
+from mistralrs.prompt.template import resolve
+from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
+from mistralrs.stream.events import Format, detect
+from mistralrs.stream.response import ChatReply, CompletionReply, Cost, Header
+from mistralrs.stream.text import TextStream
+
+log = logging.getLogger("mistralrs")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a Runner decides for every model it loads; the names are those of its arguments."""
+
+    max_seqs: int = 16
+    no_kv_cache: bool = False
+    prefix_cache_n: int = 16
+    token_source: str = "cache"
+    chat_template: str | None = None
+    jinja_explicit: str | None = None
+    pa_gpu_mem: int | None = None
+    pa_gpu_mem_usage: float | None = None
+    pa_ctxt_len: int | None = None
+    pa_blk_size: int | None = None
+    seed: int | None = None
+
+
+class Pipeline:
+    """A text model with everything around it that turns requests into responses."""
+
+    def __init__(self, id: str, built: Built, prompter: Prompter, format: Format, settings: Settings):
+        self.id, self.built, self.prompter, self.format = id, built, prompter, format
+        self.limits = Limits(
+            context=built.plan.context,
+            pages=built.plan.pages,
+            page_size=built.plan.page_size,
+            max_running=settings.max_seqs,
+            reuse=settings.prefix_cache_n > 0,
+            keep=not settings.no_kv_cache,
+        )
+        self.numbers = itertools.count(1)
+        self.closed = False
+        self.engine = self.start()
+
+    def start(self) -> Engine:
+        """An engine over the loaded model."""
+        device = torch.device(self.built.plan.device)
+        return Engine(self.built.model, self.limits, device, self.built.salt)
+
+    def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
+        """Check a chat request and make it ready to run."""
+        prompt = self.prompter.chat(request)
+        reply = ChatReply(prompt, self.prompter.tokenizer, self.format, self.header())
+        return Chat(self.call(prompt, timeout), reply)
+
+    def completion(self, request: CompletionRequest, timeout: float | None) -> "Completion":
+        """Check a completion request and make it ready to run."""
+        prompt = self.prompter.completion(request)
+        return Completion(self.call(prompt, timeout), CompletionReply(request, prompt, self.header()))
+
+    def call(self, prompt: Prompt, timeout: float | None) -> Call:
+        """A call of the engine, which is started again if it died."""
+        if self.engine.failure is not None and not self.closed:
+            log.warning("starting the engine of '%s' again", self.id)
+            self.engine = self.start()
+        return Call(self.engine, prompt, lambda: self.follow(prompt), timeout)
+
+    def follow(self, prompt: Prompt) -> TextStream:
+        """What turns one continuation's tokens into text."""
+        return TextStream(self.prompter.tokenizer.stream(self.format.markers), prompt.stop_texts)
+
+    def header(self) -> Header:
+        """The header of the next response."""
+        return Header.new(next(self.numbers), self.id)
+
+    def close(self) -> None:
+        """End the engine; requests that still run fail with an EngineError."""
+        self.closed = True
+        self.engine.close()
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A chat request in flight."""
+
+    call: Call
+    reply: ChatReply
+
+    def whole(self) -> ChatCompletionResponse:
+        """Wait for the response."""
+        for piece in self.call.pieces():
+            self.reply.push(piece)
+        return self.reply.response(cost(self.call.job))
+
+    async def whole_async(self) -> ChatCompletionResponse:
+        """`whole` for an event loop."""
+        async for piece in self.call.pieces_async():
+            self.reply.push(piece)
+        return self.reply.response(cost(self.call.job))
+
+    def chunks(self) -> Iterator[ChatCompletionChunkResponse]:
+        """The response as it is written."""
+        for piece in self.call.pieces():
+            yield from self.said(piece)
+
+    async def chunks_async(self) -> AsyncIterator[ChatCompletionChunkResponse]:
+        """`chunks` for an event loop."""
+        async for piece in self.call.pieces_async():
+            for chunk in self.said(piece):
+                yield chunk
+
+    def said(self, piece: Piece) -> list[ChatCompletionChunkResponse]:
+        """The chunks of one piece."""
+        return self.reply.chunks(piece, cost(self.call.job))
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A completion request in flight."""
+
+    call: Call
+    reply: CompletionReply
+
+    def whole(self) -> CompletionResponse:
+        """Wait for the response."""
+        for piece in self.call.pieces():
+            self.reply.push(piece)
+        return self.reply.response(cost(self.call.job))
+
+    async def whole_async(self) -> CompletionResponse:
+        """`whole` for an event loop."""
+        async for piece in self.call.pieces_async():
+            self.reply.push(piece)
+        return self.reply.response(cost(self.call.job))
+
+
+def cost(job: Job) -> Cost:
+    """What a job took so far."""
+    return Cost(
+        prompt_seconds=max(job.prompt_at - job.started_at, 0.0),
+        completion_seconds=max(job.finished_at - job.prompt_at, 0.0),
+        cached_tokens=job.cached,
+    )
+
+
+FIELDS_TO_COME = {
+    "topology": "topology files",
+    "organization": "ISQ organizations",
+    "from_uqff": "UQFF files",
+    "write_uqff": "UQFF files",
+    "calibration_file": "importance matrices",
+    "imatrix": "importance matrices",
+    "matformer_config_path": "MatFormer slices",
+    "matformer_slice_name": "MatFormer slices",
+}
+
+
+def load(which: Which, settings: Settings) -> Pipeline:
+    """Load the model that `which` names; raises NotSupportedError for a kind without a loader."""
+    if not isinstance(which, WhichPlain):
+        raise NotSupportedError(
+            f"{type(which).__qualname__} has no loader yet; this version loads Which.Plain: text models "
+            "from Hugging Face safetensors or PyTorch files"
+        )
+    for name, what in FIELDS_TO_COME.items():
+        if getattr(which, name) is not None:
+            raise NotSupportedError(f"Which.Plain({name}=...): {what} are not available yet; leave it out")
+    return load_plain(which, settings)
+
+
+def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
+    """Load a text model from safetensors or PyTorch files."""
+    repo = open_repo(
+        which.model_id, token_source=settings.token_source, cache=which.hf_cache_path
+    )
+    wish = Wish(
+        arch=which.arch.value if which.arch else None,
+        dtype=which.dtype.value,
+        device=best_device(),
+        sequences=settings.max_seqs,
+        page_size=page_size(settings),
+        budget=budget(which, settings),
+    )
+    check_templates(settings)
+    built = build(repo, wish)
+    return assemble(repo, built, which.tokenizer_json, settings)
+
+
+def assemble(repo: Repo, built: Built, tokenizer_json: str | None, settings: Settings) -> Pipeline:
+    """Put the tokenizer, the template and the engine around a built model."""
+    config = repo.json("tokenizer_config.json") or {}
+    path = Path(tokenizer_json) if tokenizer_json else repo.find("tokenizer.json")
+    if path is None or not path.is_file():
+        raise ConfigError(
+            f"'{path or repo.id}' has no tokenizer.json; pass the path of one as tokenizer_json"
+        )
+    tokenizer = Tokenizer.load(path, config)
+    template = resolve(repo.find, settings.chat_template, settings.jinja_explicit, config)
+    eos = eos_ids(tokenizer, config, repo.json("generation_config.json"), built.cfg.raw)
+    prompter = Prompter(tokenizer, template, eos, built.plan.context, settings.seed or 0)
+    return Pipeline(repo.id, built, prompter, detect(template and template.text), settings)
+
+
+def best_device() -> torch.device:
+    """The first CUDA device if there is one, else the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def page_size(settings: Settings) -> int:
+    """Tokens of a cache page."""
+    size = settings.pa_blk_size or 32
+    if size not in (8, 16, 32):
+        raise RequestError(f"pa_blk_size must be 8, 16 or 32, not {size}")
+    return size
+
+
+def budget(which: WhichPlain, settings: Settings) -> Budget:
+    """What the user says about the cache."""
+    params = which.auto_map_params
+    expected = params.max_seq_len * params.max_batch_size if params else 4096
+    return Budget(
+        settings.pa_ctxt_len, settings.pa_gpu_mem_usage, settings.pa_gpu_mem, expected
+    )
+
+
+def check_templates(settings: Settings) -> None:
+    """Find a missing template file before the weights are read."""
+    resolve(lambda name: None, settings.chat_template, settings.jinja_explicit)

@@ -1,0 +1,137 @@
+"""A request becomes a Prompt: messages rendered, text tokenized, rules checked."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from mistralrs.api.enums import ToolChoice
+from mistralrs.api.errors import ContextLengthError, RequestError, TemplateError
+from mistralrs.api.prompt import Prompt
+from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
+from mistralrs.prompt import rules
+from mistralrs.prompt.messages import (
+    Message,
+    as_object,
+    as_text,
+    builtin_tools,
+    normalize,
+    parse_tools,
+    with_arguments,
+)
+from mistralrs.prompt.template import ChatTemplate
+from mistralrs.prompt.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Prompter:
+    """Builds the prompts of one model. One instance serves any number of threads."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate | None = None
+    eos: frozenset[int] = frozenset()
+    context: int | None = None  # tokens; None is unlimited
+    seed: int = 0  # for requests that name none
+
+    def chat(self, request: ChatCompletionRequest) -> Prompt:
+        """Render the messages and tokenize them; the template brings its own special tokens."""
+        text = self.render(request)
+        tokens = self.tokenizer.encode(text, special=False)
+        return self._prompt(request, text, tokens, rules.top_logprobs(request))
+
+    def completion(self, request: CompletionRequest) -> Prompt:
+        """Tokenize the prompt as it is, with the special tokens that frame a text."""
+        ranked = (request.best_of or 1) > 1  # ranking needs the log-probability of every token
+        tokens = self.tokenizer.encode(request.prompt) if request.prompt else []
+        prompt = self._prompt(request, request.prompt, tokens, 0 if ranked else None)
+        return replace(prompt, n=request.candidates)
+
+    def render(self, request: ChatCompletionRequest) -> str:
+        """Return the text of a chat request's prompt."""
+        if self.template is None:
+            raise TemplateError(
+                "this model has no chat template; send a CompletionRequest, or pass a template file with "
+                "Runner(chat_template=...)"
+            )
+        messages = normalize(request.messages)
+        variables = template_variables(request)
+        parsed = with_arguments(messages, as_object)
+        try:
+            return self.template.render(parsed, **variables)
+        except TemplateError as error:  # some templates concatenate a call's arguments as text
+            spelled = with_arguments(messages, as_text)
+            if parsed == spelled:
+                raise
+            return self._respelled(spelled, variables, error)
+
+    def _respelled(
+        self, messages: list[Message], variables: dict[str, Any], first: TemplateError
+    ) -> str:
+        """Render again; where that fails too, the first error is the one to report."""
+        assert self.template is not None
+        try:
+            return self.template.render(messages, **variables)
+        except TemplateError:
+            raise first from None
+
+    def _prompt(
+        self, request: rules.Request, text: str, tokens: list[int], logprobs: int | None
+    ) -> Prompt:
+        if not tokens:
+            raise RequestError("the prompt is empty; send at least one character")
+        ids, texts = rules.stops(request, self.tokenizer)
+        return Prompt(
+            tokens=tuple(fit(tokens, self.context, request.max_tokens, request.truncate_sequence)),
+            sampling=rules.sampling(
+                request,
+                self.tokenizer,
+                logprobs,
+                self.seed if request.seed is None else request.seed,
+            ),
+            max_tokens=request.max_tokens,
+            stop_ids=ids if request.ignore_eos else ids | self.eos,
+            stop_texts=texts,
+            n=request.n_choices,
+            text=text,
+        )
+
+
+def fit(
+    tokens: list[int], context: int | None, max_tokens: int | None, truncate: bool
+) -> list[int]:
+    """Return the tokens, or their end where the prompt and `max_tokens` exceed the context.
+
+    Raises ContextLengthError for a longer prompt when `truncate` is off.
+    """
+    if context is None or len(tokens) <= context:
+        return tokens
+    if not truncate:
+        raise ContextLengthError(
+            f"the prompt has {len(tokens)} tokens, but the maximum length of this model is {context}; "
+            "shorten it, or set truncate_sequence=True to keep its end"
+        )
+    reserve = 1 if max_tokens is None else min(max_tokens, context)
+    return tokens[-max(context - reserve, 1) :]
+
+
+def template_variables(request: ChatCompletionRequest) -> dict[str, Any]:
+    """Return the variables of a chat template beside the messages and special tokens.
+
+    An unset enable_thinking is True and an unset reasoning_effort is "medium"; transformers leaves both
+    undefined, so templates that test `is defined` can render differently there.
+    """
+    off = request.reasoning_effort == "off"
+    return {
+        "enable_thinking": request.enable_thinking is not False and not off,
+        "reasoning_effort": "none" if off else request.reasoning_effort or "medium",
+        "date_string": datetime.now(timezone.utc).strftime("%d, %B, %Y"),
+        **_tool_variables(request),
+    }
+
+
+def _tool_variables(request: ChatCompletionRequest) -> dict[str, Any]:
+    """Return the tools under every name that templates read; nothing when none are offered."""
+    tools = parse_tools(request.tool_schemas)
+    if not tools or request.tool_choice == ToolChoice.NoTools:
+        return {}
+    builtin = builtin_tools(tools)
+    return {"tools": tools, "xml_tools": tools, **({"builtin_tools": builtin} if builtin else {})}

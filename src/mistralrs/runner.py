@@ -1,0 +1,306 @@
+"""Runner: models by id; a request in, a response or an iterator out."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from mistralrs import pipeline
+from mistralrs.api.errors import ModelNotFoundError, ModelStateError, NotSupportedError
+from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
+from mistralrs.api.responses import (
+    ChatCompletionChunkResponse,
+    ChatCompletionResponse,
+    CompletionResponse,
+)
+from mistralrs.api.strict import strict
+from mistralrs.api.which import Which
+from mistralrs.pipeline import Chat, Pipeline, Settings
+
+
+class ChatStream(Iterator[ChatCompletionChunkResponse]):
+    """The chunks of a streamed chat. Closing it, leaving its `with` block or dropping it cancels the request."""
+
+    def __init__(self, chat: Chat):
+        self._call = chat.call
+        self._chunks = chat.chunks()
+
+    def __next__(self) -> ChatCompletionChunkResponse:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """Cancel what is not finished."""
+        self._call.cancel()
+
+    def __enter__(self) -> "ChatStream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Slot:
+    """A model id: how to load it, and the loaded model while there is one."""
+
+    def __init__(self, which: Which, settings: Settings):
+        self.which, self.settings = which, settings
+        self.lock = threading.Lock()
+        self.pipeline: Pipeline | None = None
+        self.loading = False
+
+    @property
+    def status(self) -> str:
+        """"loaded", "unloaded" or "reloading"."""
+        if self.loading:
+            return "reloading"
+        return "loaded" if self.pipeline else "unloaded"
+
+    def get(self) -> Pipeline:
+        """The loaded model; loads it first if need be, once for all callers that wait."""
+        with self.lock:
+            if self.pipeline is None:
+                self.loading = True
+                try:
+                    self.pipeline = pipeline.load(self.which, self.settings)
+                finally:
+                    self.loading = False
+            return self.pipeline
+
+    def unload(self) -> None:
+        """Give the memory back; requests that still run fail with an EngineError."""
+        with self.lock:
+            loaded, self.pipeline = self.pipeline, None
+        if loaded is not None:
+            loaded.close()
+
+
+# Constructor arguments whose feature is not here yet, with the value that leaves it off.
+TO_COME: Mapping[str, tuple[Any, str]] = {
+    "which_draft": (None, "speculative decoding"),
+    "num_device_layers": (None, "placing layers on devices by hand"),
+    "in_situ_quant": (None, "quantization on load"),
+    "anymoe_config": (None, "AnyMoE"),
+    "enable_search": (False, "web search"),
+    "search_embedding_model": (None, "web search"),
+    "search_callback": (None, "web search"),
+    "tool_callbacks": (None, "running tools"),
+    "mcp_client_config": (None, "the MCP client"),
+    "mtp_model": (None, "speculative decoding"),
+    "mtp_n_predict": (None, "speculative decoding"),
+    "code_execution_config": (None, "code execution"),
+    "shell_config": (None, "the shell tool"),
+}
+
+
+@strict
+class Runner:
+    """Loads a model and answers requests; any number of threads may use one.
+
+    A context manager: leaving it ends the engine and gives the memory back. Arguments are those of the
+    documented SDK; `docs/sdk.md` explains each.
+    """
+
+    def __init__(
+        self,
+        which: Which,
+        max_seqs: int = 16,
+        no_kv_cache: bool = False,
+        prefix_cache_n: int = 16,
+        token_source: str = "cache",
+        speculative_gamma: int = 32,
+        which_draft: Which | None = None,
+        chat_template: str | None = None,
+        jinja_explicit: str | None = None,
+        num_device_layers: list[str] | None = None,
+        in_situ_quant: str | None = None,
+        anymoe_config: Any = None,
+        pa_gpu_mem: int | None = None,
+        pa_gpu_mem_usage: float | None = None,
+        pa_ctxt_len: int | None = None,
+        pa_blk_size: int | None = None,
+        pa_cache_type: Any = None,
+        no_paged_attn: bool = False,
+        paged_attn: bool = False,
+        seed: int | None = None,
+        enable_search: bool = False,
+        search_embedding_model: str | None = None,
+        search_callback: Any = None,
+        tool_callbacks: Any = None,
+        mcp_client_config: Any = None,
+        mtp_model: str | None = None,
+        mtp_n_predict: int | None = None,
+        code_execution_config: Any = None,
+        shell_config: Any = None,
+    ):
+        given = dict(locals())
+        refuse({name: given[name] for name in TO_COME})
+        settings = Settings(**{name: given[name] for name in Settings.__dataclass_fields__})
+        slot = Slot(which, settings)
+        self._default = slot.get().id
+        self._slots = {self._default: slot}
+
+    # Requests.
+
+    def send_chat_completion_request(
+        self,
+        request: ChatCompletionRequest,
+        model_id: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> ChatCompletionResponse | ChatStream:
+        """Answer a chat: the whole response, or an iterator of chunks when `request.stream` is set.
+
+        `timeout` is in seconds; a request that takes longer is canceled with a RequestTimeoutError.
+        """
+        chat = self._pipeline(model_id or named(request)).chat(request, timeout)
+        return ChatStream(chat) if request.stream else chat.whole()
+
+    def send_completion_request(
+        self, request: CompletionRequest, model_id: str | None = None, *, timeout: float | None = None
+    ) -> CompletionResponse:
+        """Continue a text."""
+        return self._pipeline(model_id or named(request)).completion(request, timeout).whole()
+
+    def send_embedding_request(
+        self, request: EmbeddingRequest, model_id: str | None = None
+    ) -> list[list[float]]:
+        """One vector for each input."""
+        raise NotSupportedError("embedding models are not available yet; use a text model's chat")
+
+    def send_chat_completion_request_to_model(
+        self, request: ChatCompletionRequest, model_id: str
+    ) -> ChatCompletionResponse | ChatStream:
+        """`send_chat_completion_request` with a model id."""
+        return self.send_chat_completion_request(request, model_id)
+
+    def send_completion_request_to_model(
+        self, request: CompletionRequest, model_id: str
+    ) -> CompletionResponse:
+        """`send_completion_request` with a model id."""
+        return self.send_completion_request(request, model_id)
+
+    def generate_image(self, *args: Any, **kwargs: Any) -> Any:
+        """An image for a prompt."""
+        raise NotSupportedError("image generation is not available yet; no diffusion model can be loaded")
+
+    def generate_audio(self, *args: Any, **kwargs: Any) -> Any:
+        """Speech for a prompt."""
+        raise NotSupportedError("speech generation is not available yet; no speech model can be loaded")
+
+    generate_speech = generate_audio
+
+    def send_re_isq(self, dtype: str, model_id: str | None = None) -> None:
+        """Quantize the loaded model again."""
+        raise NotSupportedError("quantization is not available yet; load the model in the dtype you need")
+
+    # Text.
+
+    def tokenize_text(
+        self,
+        text: str,
+        add_special_tokens: bool,
+        enable_thinking: bool | None = None,
+        model_id: str | None = None,
+    ) -> list[int]:
+        """The token ids of a text, without a chat template."""
+        return self._pipeline(model_id).prompter.tokenizer.encode(text, add_special_tokens)
+
+    def detokenize_text(
+        self, tokens: list[int], skip_special_tokens: bool, model_id: str | None = None
+    ) -> str:
+        """The text of token ids."""
+        return self._pipeline(model_id).prompter.tokenizer.decode(tokens, skip_special_tokens)
+
+    def max_sequence_length(self, model_id: str | None = None) -> int | None:
+        """The most tokens that a prompt and its continuation can have together."""
+        return self._pipeline(model_id).built.plan.context
+
+    # Models.
+
+    def list_models(self) -> list[str]:
+        """Ids of the loaded models."""
+        return [id for id, slot in self._slots.items() if slot.pipeline is not None]
+
+    def list_unloaded_models(self) -> list[str]:
+        """Ids of the models that are not loaded."""
+        return [id for id, slot in self._slots.items() if slot.pipeline is None]
+
+    def list_models_with_status(self) -> list[tuple[str, str]]:
+        """All ids with "loaded", "unloaded" or "reloading"."""
+        return [(id, slot.status) for id, slot in self._slots.items()]
+
+    def get_model_status(self, model_id: str) -> str | None:
+        """The status of a model, None for an unknown id."""
+        slot = self._slots.get(model_id)
+        return slot.status if slot else None
+
+    def get_default_model_id(self) -> str | None:
+        """The model that requests without an id go to."""
+        return self._default
+
+    def set_default_model_id(self, model_id: str) -> None:
+        """Choose the default among the loaded models."""
+        if self._slot(model_id).pipeline is None:
+            raise ModelStateError(f"'{model_id}' is not loaded; call reload_model('{model_id}') first")
+        self._default = model_id
+
+    def is_model_loaded(self, model_id: str) -> bool:
+        """Whether a model is in memory; False for an unknown id."""
+        return self.get_model_status(model_id) == "loaded"
+
+    def unload_model(self, model_id: str) -> None:
+        """Free a model's memory and keep its configuration; the next request loads it again."""
+        self._slot(model_id).unload()
+
+    def reload_model(self, model_id: str) -> None:
+        """Load an unloaded model; returns when it is ready."""
+        self._slot(model_id).get()
+
+    def remove_model(self, model_id: str) -> None:
+        """Forget a model entirely; the last one stays."""
+        slot = self._slot(model_id)
+        if len(self._slots) == 1:
+            raise ModelStateError(f"'{model_id}' is the only model; close the Runner instead")
+        del self._slots[model_id]
+        slot.unload()
+        self._default = next(iter(self._slots)) if self._default == model_id else self._default
+
+    # Life.
+
+    def close(self) -> None:
+        """End the engines and free the memory."""
+        for slot in self._slots.values():
+            slot.unload()
+
+    def __enter__(self) -> "Runner":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _slot(self, model_id: str | None) -> Slot:
+        id = self._default if model_id in (None, "default") else model_id
+        if id not in self._slots:
+            raise ModelNotFoundError(f"no model '{id}' here; there are: {', '.join(self._slots)}")
+        return self._slots[id]
+
+    def _pipeline(self, model_id: str | None) -> Pipeline:
+        return self._slot(model_id).get()
+
+
+def named(request: ChatCompletionRequest | CompletionRequest) -> str | None:
+    """The model that a request asks for by itself."""
+    return None if request.model in (None, "", "default") else request.model
+
+
+def refuse(options: Mapping[str, Any]) -> None:
+    """Raise for an option that would be ignored."""
+    for name, value in options.items():
+        off, what = TO_COME[name]
+        if value != off:
+            raise NotSupportedError(f"Runner({name}=...): {what} is not available yet; leave it out")

@@ -1,0 +1,68 @@
+"""Commands at the prompt."""
+
+from typing import Any
+
+import pytest
+
+from mistralrs.cli.chat import Chat, interpret
+
+SETTINGS = [
+    ("/temperature 0.5", {"temperature": 0.5}),
+    ("\\temperature 0", {"temperature": 0.0}),
+    ("/topk 40", {"top_k": 40}),
+    ("\\topp 1", {"top_p": 1.0}),
+]
+REFUSED = [
+    ("/temperature 2.1", "temperature takes a number from 0 to 2"),
+    ("/temperature warm", "temperature takes"),
+    ("/temperature", "temperature takes"),
+    ("/temperature nan", "temperature takes"),
+    ("/topk 0", "top_k takes a whole number above 0"),
+    ("/topk 1.5", "top_k takes"),
+    ("/topp 0", "top_p takes"),
+    ("/topp 1.01", "top_p takes"),
+    ("/temprature 1", "did you mean /temperature?"),
+    ("\\claer", "did you mean /clear?"),
+]
+FOR_THE_MODEL = ["hello", "", "/no_think what is 2 + 2?", "/etc/passwd is what?", "\\frac{1}{2}"]
+
+
+@pytest.mark.parametrize(("line", "expected"), SETTINGS)
+def test_settings(line: str, expected: dict[str, Any]) -> None:
+    chat = Chat()
+    assert interpret(chat, line)
+    assert chat.sampling == expected
+
+
+@pytest.mark.parametrize(("line", "message"), REFUSED)
+def test_refused(line: str, message: str) -> None:
+    chat = Chat()
+    assert message in (interpret(chat, line) or "")
+    assert chat.sampling == {}
+
+
+@pytest.mark.parametrize("line", FOR_THE_MODEL)
+def test_text_is_for_the_model(line: str) -> None:
+    assert interpret(Chat(), line) is None
+
+
+def test_system_and_clear() -> None:
+    chat = Chat(sampling={"top_k": 3}, messages=[{"role": "user", "content": "hi"}])
+    interpret(chat, "/system Be brief.")
+    interpret(chat, "/clear")
+    assert (chat.system, chat.messages, chat.sampling) == ("Be brief.", [], {"top_k": 3})
+    assert chat.request().messages[0] == {"role": "system", "content": "Be brief."}
+
+
+def test_help_names_every_command() -> None:
+    text = interpret(Chat(), "\\help") or ""
+    assert all(
+        f"/{name}" in text
+        for name in ["help", "exit", "clear", "system", "temperature", "topk", "topp"]
+    )
+
+
+@pytest.mark.parametrize("line", ["/exit", "\\exit"])
+def test_exit(line: str) -> None:
+    with pytest.raises(EOFError):
+        interpret(Chat(), line)

@@ -1,0 +1,14 @@
+"""Fixtures that several folders share."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def demo():
+    """A Runner on the bundled model, in float32."""
+    from mistralrs import ModelDType, Runner, Which
+    from mistralrs.demo import model_path
+
+    which = Which.Plain(model_id=str(model_path()), dtype=ModelDType.F32)
+    with Runner(which=which, pa_ctxt_len=8192) as runner:
+        yield runner

@@ -1,0 +1,44 @@
+"""Turn examples into prompt and answer texts, through the chat template."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import jinja2
+from demo_text import Example
+from demo_tokenizer import END, END_OF_TEXT
+
+TEMPLATE_FILE = Path(__file__).with_name("demo_chat_template.jinja")
+
+
+@cache
+def template() -> jinja2.Template:
+    """Compile the chat template with plain JSON output."""
+    env = jinja2.Environment(extensions=["jinja2.ext.loopcontrols"])
+    env.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return env.from_string(TEMPLATE_FILE.read_text())
+
+
+def prompt_text(example: Example, thinking: bool | None) -> str:
+    """Write all that stands before the answer."""
+    if example.raw:
+        return example.raw
+    switch = {} if thinking is None else {"enable_thinking": thinking}
+    return template().render(
+        messages=example.messages, tools=example.tools, add_generation_prompt=True, **switch
+    )
+
+
+def call_text(call: dict) -> str:
+    """Write one tool call as the template would."""
+    name, arguments = json.dumps(call["name"]), json.dumps(call["arguments"], ensure_ascii=False)
+    return f'<tool_call>\n{{"name": {name}, "arguments": {arguments}}}\n</tool_call>'
+
+
+def answer_text(example: Example, thinking: bool | None) -> str:
+    """Write the wanted answer with its think block, tool calls and end token."""
+    if example.raw:
+        return example.answer + END_OF_TEXT
+    think = example.think and thinking is not False
+    block = f"<think>\n{example.think}\n</think>\n\n" if think else ""
+    return block + example.answer + "\n".join(map(call_text, example.calls)) + END
