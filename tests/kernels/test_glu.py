@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from mistralrs import kernels
-from mistralrs.kernels.glu import ACTS
+from mistralrs.kernels.glu import ACTS, glu
 
 RANGE = torch.cat(
     (torch.linspace(-30, 30, 100_001), torch.logspace(-30, 2, 1001), -torch.logspace(-30, 2, 1001))
@@ -21,7 +20,7 @@ EXACT = {  # in float64, without the cancellation that 1 + erf(x) has in the low
 @pytest.mark.parametrize("act", ACTS)
 def test_glu(isa, act):
     want = EXACT[act](RANGE[None].double())
-    error = (kernels.glu(RANGE[None], torch.ones(1, len(RANGE)), act).double() - want).abs()
+    error = (glu(RANGE[None], torch.ones(1, len(RANGE)), act).double() - want).abs()
     # The tanh form cancels for negative inputs: its error is relative to the input.
     size = RANGE.abs().double() if act == "gelu_pytorch_tanh" else want.abs()
     bound = {"silu": 2**-21, "gelu": 2**-16, "gelu_pytorch_tanh": 2**-22}[act]
@@ -31,13 +30,13 @@ def test_glu(isa, act):
 @pytest.mark.parametrize("act", ACTS)
 def test_glu_of_fused_halves(isa, act):
     gate, up = torch.randn(70, 2 * 101).chunk(2, 1)
-    got = kernels.glu(gate, up, act)
+    got = glu(gate, up, act)
     torch.testing.assert_close(got, ACTS[act](gate) * up, rtol=1e-5, atol=1e-6)
     assert torch.equal(
-        got, torch.cat([kernels.glu(gate[i : i + 1], up[i : i + 1], act) for i in range(70)])
+        got, torch.cat([glu(gate[i : i + 1], up[i : i + 1], act) for i in range(70)])
     )
 
 
 def test_not_a_number_stays(isa):
     x = torch.full((1, 9), torch.nan)
-    assert all(kernels.glu(x, torch.ones_like(x), act).isnan().all() for act in ACTS)
+    assert all(glu(x, torch.ones_like(x), act).isnan().all() for act in ACTS)
