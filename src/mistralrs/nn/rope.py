@@ -95,7 +95,8 @@ class Rope(nn.Module):
         """x [T, H, D] -> [T, H, D]."""
         if self.key not in batch.memo:
             batch.memo[self.key] = self.angles(batch)
-        return rotate(x, *batch.memo[self.key], self.interleaved)
+        cos, sin = batch.memo[self.key]
+        return rotate(x, cos, sin, self.interleaved)
 
     def angles(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """cos and sin [T, dim / 2] of this step's tokens."""
