@@ -1,6 +1,6 @@
 """Are the compiled kernels faster than torch's own operators? Ratios of medians, both measured in turn in one run.
 
-    python bench/kernel.py [linear] [attention]
+python bench/kernel.py [linear] [attention]
 """
 
 import sys
@@ -28,7 +28,9 @@ def compare(ours, torchs, seconds=0.6):
 
 
 def linear():
-    print("\n| linear rows x inner -> columns | weights | ours ms | GB/s | GFLOP/s | torch / ours |\n|---|---|---|---|---|---|")
+    print(
+        "\n| linear rows x inner -> columns | weights | ours ms | GB/s | GFLOP/s | torch / ours |\n|---|---|---|---|---|---|"
+    )
     for rows, inner, cols in [(1, 1024, 3072), (1, 2048, 8192), (4, 2048, 8192), (8, 2048, 8192), (32, 2048, 8192),
                               (128, 1024, 3072), (512, 1024, 3072), (512, 2048, 8192)]:  # fmt: skip
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -42,7 +44,9 @@ def linear():
                 turn[0] += 1
                 return weights[turn[0] % len(weights)]
 
-            own, other = compare(lambda: kernels.linear(x, next_weight()), lambda: F.linear(narrow, next_weight()))
+            own, other = compare(
+                lambda: kernels.linear(x, next_weight()), lambda: F.linear(narrow, next_weight())
+            )
             print(f"| {rows} x {inner} -> {cols} | {str(dtype)[6:]} | {own * 1e3:.2f} | {size / own / 1e9:.1f} "
                   f"| {2 * rows * inner * cols / own / 1e9:.0f} | {other / own:.2f} |", flush=True)  # fmt: skip
 

@@ -8,6 +8,7 @@ import jinja2
 from demo_text import Example
 from demo_tokenizer import END, END_OF_TEXT
 
+HEADER = "<|im_start|>assistant\n"
 TEMPLATE_FILE = Path(__file__).with_name("demo_chat_template.jinja")
 
 
@@ -42,3 +43,20 @@ def answer_text(example: Example, thinking: bool | None) -> str:
     think = example.think and thinking is not False
     block = f"<think>\n{example.think}\n</think>\n\n" if think else ""
     return block + example.answer + "\n".join(map(call_text, example.calls)) + END
+
+
+def spans(example: Example, thinking: bool | None) -> list[tuple[str, bool]]:
+    """Cut prompt and answer into pieces, each with a mark whether it is to be learned.
+
+    Earlier assistant turns are learned too, unless the example thinks: an earlier turn is shown
+    without its think block, which is not how it would have been written.
+    """
+    prompt, answer = prompt_text(example, thinking), answer_text(example, thinking)
+    if example.raw or example.think:
+        return [(prompt, False), (answer, True)]
+    first, *turns = prompt.split(HEADER)
+    pieces = [(first + HEADER, False)]
+    for turn in turns[:-1]:
+        said, rest = turn.split(END, 1)
+        pieces += [(said + END, True), (rest + HEADER, False)]
+    return [*pieces, (turns[-1], False), (answer, True)]

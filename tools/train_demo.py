@@ -10,11 +10,11 @@ import math
 import random
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import torch
-from demo_render import TEMPLATE_FILE, answer_text, prompt_text
+from demo_optimizer import Optimizer
+from demo_render import TEMPLATE_FILE, spans
 from demo_report import write_report
 from demo_score import answers, first_mistakes, score, trials
 from demo_text import held_out_examples, training_examples
@@ -31,9 +31,15 @@ VOCAB_SIZE = 1536
 MAX_LENGTH = 512
 CONTEXT = 2048
 CHUNK = 3000
+CONFIG_KEYS = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act"),
+    *("max_position_embeddings", "initializer_range", "rms_norm_eps", "use_cache"),
+    *("tie_word_embeddings", "attention_bias", "attention_dropout", "use_sliding_window"),
+)
 MODES = (True, None, False, False)
 
-Row = tuple[list[int], list[int]]
+Row = tuple[list[int], list[int]]  # token ids and labels
 
 
 def config() -> Qwen3Config:
@@ -53,46 +59,53 @@ def config() -> Qwen3Config:
     )
 
 
-def texts(seed: int, count: int) -> Iterator[tuple[str, str]]:
-    """Yield pairs of prompt and answer, in changing thinking modes."""
+def texts(seed: int, count: int) -> Iterator[list[tuple[str, bool]]]:
+    """Yield examples as pieces of text, in changing thinking modes."""
     rng = random.Random(seed)
     for example in training_examples(seed, count):
-        mode = rng.choice(MODES)
-        yield prompt_text(example, mode), answer_text(example, mode)
+        yield spans(example, rng.choice(MODES))
+
+
+def row_of(tokenizer: Tokenizer, pieces: list[tuple[str, bool]]) -> Row:
+    """Encode one example; labels are -100 but for what is to be learned."""
+    ids: list[int] = []
+    labels: list[int] = []
+    for text, learned in pieces:
+        part = tokenizer.encode(text).ids
+        ids += part
+        labels += part if learned else [-100] * len(part)
+    return ids, labels
 
 
 def rows(tokenizer: Tokenizer, seed: int) -> list[Row]:
     """Encode one chunk of examples, those too long left out."""
-    pairs = list(texts(seed, CHUNK))
-    encode = tokenizer.encode_batch_fast
-    prompts, wanted = encode([p for p, _ in pairs]), encode([a for _, a in pairs])
-    both = [(p.ids, a.ids) for p, a in zip(prompts, wanted, strict=True)]
-    return [row for row in both if len(row[0]) + len(row[1]) <= MAX_LENGTH]
+    made = (row_of(tokenizer, pieces) for pieces in texts(seed, CHUNK))
+    return [row for row in made if len(row[0]) <= MAX_LENGTH]
 
 
 def batches(tokenizer: Tokenizer, tokens: int) -> Iterator[list[Row]]:
     """Yield batches of about `tokens` tokens without end; rows of like length go together."""
     for seed in range(SEED * 1000, SEED * 1000 + 10**6):
-        chunk = sorted(rows(tokenizer, seed), key=lambda row: len(row[0]) + len(row[1]))
-        ready, batch = [], []
-        for row in chunk:
-            batch.append(row)
-            if len(batch) * (len(row[0]) + len(row[1])) >= tokens:
-                ready.append(batch)
-                batch = []
+        ready = packed(sorted(rows(tokenizer, seed), key=lambda row: len(row[0])), tokens)
         random.Random(seed).shuffle(ready)
         yield from ready
 
 
+def packed(chunk: list[Row], tokens: int) -> list[list[Row]]:
+    """Cut a sorted chunk into batches of about `tokens` tokens."""
+    ready: list[list[Row]] = [[]]
+    for row in chunk:
+        ready[-1].append(row)
+        if len(ready[-1]) * len(row[0]) >= tokens:
+            ready.append([])
+    return [batch for batch in ready if batch]
+
+
 def tensors(batch: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad a batch on the right; labels are -100 but for answers."""
-    width = max(len(prompt) + len(answer) for prompt, answer in batch)
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
-    labels = torch.full_like(ids, -100)
-    for i, (prompt, answer) in enumerate(batch):
-        end = len(prompt) + len(answer)
-        ids[i, :end] = torch.tensor(prompt + answer)
-        labels[i, len(prompt) : end] = torch.tensor(answer)
+    """Pad a batch on the right."""
+    width = max(len(ids) for ids, _ in batch)
+    ids = torch.tensor([row + [0] * (width - len(row)) for row, _ in batch])
+    labels = torch.tensor([row + [-100] * (width - len(row)) for _, row in batch])
     return ids, labels
 
 
@@ -103,15 +116,7 @@ def loss_of(model: Qwen3ForCausalLM, ids: torch.Tensor, labels: torch.Tensor) ->
     return functional.cross_entropy(model.lm_head(hidden[chosen]), labels[:, 1:][chosen])
 
 
-def optimizer_for(model: Qwen3ForCausalLM, rate: float) -> torch.optim.AdamW:
-    """Make AdamW with weight decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
-
-
-def rate_factor(step: int, progress: float, warmup: int = 100) -> float:
+def rate_factor(step: int, progress: float, warmup: int = 40) -> float:
     """Warm up, then follow a cosine down to two hundredths."""
     wave = 0.5 + 0.5 * math.cos(math.pi * min(progress, 1.0))
     return min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * wave)
@@ -119,7 +124,8 @@ def rate_factor(step: int, progress: float, warmup: int = 100) -> float:
 
 def train(model: Qwen3ForCausalLM, tokenizer: Tokenizer, args: argparse.Namespace) -> dict:
     """Train for the asked steps, or until the time is up; return what was done."""
-    optimizer, start, seen = optimizer_for(model, args.rate), time.monotonic(), 0
+    optimizer = Optimizer(model, args.muon_rate, args.adam_rate)
+    start, seen = time.monotonic(), 0
     for step, batch in enumerate(batches(tokenizer, args.tokens)):
         minutes = (time.monotonic() - start) / 60
         progress = max(step / args.steps, minutes / args.minutes)
@@ -127,28 +133,12 @@ def train(model: Qwen3ForCausalLM, tokenizer: Tokenizer, args: argparse.Namespac
             break
         ids, labels = tensors(batch)
         seen += ids.numel()
-        loss = update(model, optimizer, ids, labels, args.rate * rate_factor(step, progress))
+        loss = loss_of(model, ids, labels)
+        loss.backward()
+        optimizer.step(rate_factor(step, progress))
         if step % 50 == 0:
-            print(f"step {step} loss {loss:.4f} minutes {minutes:.1f} tokens {seen}", flush=True)
+            print(f"{step=} {minutes=:.1f} {seen=} loss={loss.item():.4f}", flush=True)
     return {"steps": step, "tokens": seen, "minutes": round(minutes, 1)}
-
-
-def update(
-    model: Qwen3ForCausalLM,
-    optimizer: torch.optim.AdamW,
-    ids: torch.Tensor,
-    labels: torch.Tensor,
-    rate: float,
-) -> float:
-    """Take one optimizer step and return the loss."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    loss = loss_of(model, ids, labels)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.item()
 
 
 def round_to_bf16(model: Qwen3ForCausalLM) -> None:
@@ -161,13 +151,27 @@ def save_model(model: Qwen3ForCausalLM, tokenizer: Tokenizer, folder: Path) -> N
     """Write the weights in bf16, config.json and generation_config.json."""
     state = {k: v.bfloat16() for k, v in model.state_dict().items() if k != "lm_head.weight"}
     save_file(state, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
     end, stop = tokenizer.token_to_id(END), tokenizer.token_to_id(END_OF_TEXT)
-    shape = {key: value for key, value in model.config.to_dict().items() if value is not None}
-    names = {"architectures": ["Qwen3ForCausalLM"], "dtype": "bfloat16"}
-    shape |= names | {"rope_theta": 10000.0, "eos_token_id": end, "pad_token_id": stop}
-    write_json(folder / "config.json", shape)
+    write_json(folder / "config.json", config_values(model.config, end, stop))
     stops = {"do_sample": False, "eos_token_id": [end, stop], "pad_token_id": stop}
     write_json(folder / "generation_config.json", stops)
+
+
+def config_values(shape: Qwen3Config, end: int, stop: int) -> dict:
+    """List what a reader of the model has to know, in the form of Hugging Face."""
+    known = shape.to_dict()
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        **{key: known[key] for key in CONFIG_KEYS},
+        "rope_theta": 10000.0,
+        "sliding_window": None,
+        "bos_token_id": None,
+        "eos_token_id": end,
+        "pad_token_id": stop,
+        "torch_dtype": "bfloat16",
+    }
 
 
 def write_json(path: Path, value: dict) -> None:
@@ -178,10 +182,11 @@ def write_json(path: Path, value: dict) -> None:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=45, help="the schedule ends by then")
-    parser.add_argument("--tokens", type=int, default=4096, help="tokens per step")
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--tokens", type=int, default=2048, help="tokens per step")
+    parser.add_argument("--muon-rate", type=float, default=5e-3)
+    parser.add_argument("--adam-rate", type=float, default=3e-3)
     parser.add_argument("--per-skill", type=int, default=40, help="held-out examples per skill")
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--report", type=Path, default=ROOT / "docs" / "demo-model.md")
@@ -201,7 +206,7 @@ def main() -> None:
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
-    corpus = (prompt + answer for prompt, answer in islice(texts(SEED, 30000), 30000))
+    corpus = ("".join(text for text, _ in pieces) for pieces in texts(SEED, 30000))
     tokenizer = train_tokenizer(corpus, VOCAB_SIZE)
     save_tokenizer(tokenizer, args.out, TEMPLATE_FILE.read_text(), CONTEXT)
     model = Qwen3ForCausalLM(config())

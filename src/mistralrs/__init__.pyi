@@ -1,5 +1,6 @@
 from typing import Final
 
+from mistralrs.aio import AsyncRunner as AsyncRunner
 from mistralrs.api.agent import (
     AgentToolApproval as AgentToolApproval,
 )
@@ -268,7 +269,6 @@ from mistralrs.api.which import (
     Which as Which,
 )
 from mistralrs.models import register_architecture as register_architecture
-from mistralrs.aio import AsyncRunner as AsyncRunner
 from mistralrs.runner import Runner as Runner
 
 __version__: Final[str]

@@ -63,7 +63,11 @@ class AsyncRunner:
         return AsyncChatStream(chat) if request.stream else await chat.whole_async()
 
     async def send_completion_request(
-        self, request: CompletionRequest, model_id: str | None = None, *, timeout: float | None = None
+        self,
+        request: CompletionRequest,
+        model_id: str | None = None,
+        *,
+        timeout: float | None = None,
     ) -> CompletionResponse:
         """Continue a text."""
         pipeline = await asyncio.to_thread(self.runner._pipeline, model_id or named(request))

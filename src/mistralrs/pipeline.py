@@ -19,11 +19,11 @@ from mistralrs.api.responses import (
 )
 from mistralrs.api.which import Which, WhichPlain
 from mistralrs.call import Call
-from mistralrs.engine.engine import Engine, Limits
+from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
-from mistralrs.load.build import Built, Wish, build
+from mistralrs.load.build import Built, build
 from mistralrs.load.hub import Repo, open_repo
-from mistralrs.load.plan import Budget
+from mistralrs.load.plan import Budget, Wish
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.template import resolve
 from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
@@ -54,7 +54,9 @@ class Settings:
 class Pipeline:
     """A text model with everything around it that turns requests into responses."""
 
-    def __init__(self, id: str, built: Built, prompter: Prompter, format: Format, settings: Settings):
+    def __init__(
+        self, id: str, built: Built, prompter: Prompter, format: Format, settings: Settings
+    ):
         self.id, self.built, self.prompter, self.format = id, built, prompter, format
         self.limits = Limits(
             context=built.plan.context,
@@ -62,6 +64,7 @@ class Pipeline:
             page_size=built.plan.page_size,
             max_running=settings.max_seqs,
             reuse=settings.prefix_cache_n > 0,
+            snapshots=built.plan.states - settings.max_seqs,
             keep=not settings.no_kv_cache,
         )
         self.numbers = itertools.count(1)
@@ -70,8 +73,9 @@ class Pipeline:
 
     def start(self) -> Engine:
         """An engine over the loaded model."""
-        device = torch.device(self.built.plan.device)
-        return Engine(self.built.model, self.limits, device, self.built.salt)
+        built = self.built
+        body = Body(built.model, torch.device(built.plan.device), built.salt, built.copy)
+        return Engine(body, self.limits)
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
         """Check a chat request and make it ready to run."""
@@ -82,7 +86,9 @@ class Pipeline:
     def completion(self, request: CompletionRequest, timeout: float | None) -> "Completion":
         """Check a completion request and make it ready to run."""
         prompt = self.prompter.completion(request)
-        return Completion(self.call(prompt, timeout), CompletionReply(request, prompt, self.header()))
+        return Completion(
+            self.call(prompt, timeout), CompletionReply(request, prompt, self.header())
+        )
 
     def call(self, prompt: Prompt, timeout: float | None) -> Call:
         """A call of the engine, which is started again if it died."""
@@ -190,20 +196,21 @@ def load(which: Which, settings: Settings) -> Pipeline:
         )
     for name, what in FIELDS_TO_COME.items():
         if getattr(which, name) is not None:
-            raise NotSupportedError(f"Which.Plain({name}=...): {what} are not available yet; leave it out")
+            raise NotSupportedError(
+                f"Which.Plain({name}=...): {what} are not available yet; leave it out"
+            )
     return load_plain(which, settings)
 
 
 def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
     """Load a text model from safetensors or PyTorch files."""
-    repo = open_repo(
-        which.model_id, token_source=settings.token_source, cache=which.hf_cache_path
-    )
+    repo = open_repo(which.model_id, token_source=settings.token_source, cache=which.hf_cache_path)
     wish = Wish(
         arch=which.arch.value if which.arch else None,
         dtype=which.dtype.value,
         device=best_device(),
         sequences=settings.max_seqs,
+        snapshots=settings.prefix_cache_n,
         page_size=page_size(settings),
         budget=budget(which, settings),
     )
@@ -224,7 +231,7 @@ def assemble(repo: Repo, built: Built, tokenizer_json: str | None, settings: Set
     template = resolve(repo.find, settings.chat_template, settings.jinja_explicit, config)
     eos = eos_ids(tokenizer, config, repo.json("generation_config.json"), built.cfg.raw)
     prompter = Prompter(tokenizer, template, eos, built.plan.context, settings.seed or 0)
-    return Pipeline(repo.id, built, prompter, detect(template and template.text), settings)
+    return Pipeline(repo.id, built, prompter, detect(template.text if template else None), settings)
 
 
 def best_device() -> torch.device:
@@ -244,9 +251,7 @@ def budget(which: WhichPlain, settings: Settings) -> Budget:
     """What the user says about the cache."""
     params = which.auto_map_params
     expected = params.max_seq_len * params.max_batch_size if params else 4096
-    return Budget(
-        settings.pa_ctxt_len, settings.pa_gpu_mem_usage, settings.pa_gpu_mem, expected
-    )
+    return Budget(settings.pa_ctxt_len, settings.pa_gpu_mem_usage, settings.pa_gpu_mem, expected)
 
 
 def check_templates(settings: Settings) -> None:

@@ -53,7 +53,7 @@ class Slot:
 
     @property
     def status(self) -> str:
-        """"loaded", "unloaded" or "reloading"."""
+        """ "loaded", "unloaded" or "reloading"."""
         if self.loading:
             return "reloading"
         return "loaded" if self.pipeline else "unloaded"
@@ -159,7 +159,11 @@ class Runner:
         return ChatStream(chat) if request.stream else chat.whole()
 
     def send_completion_request(
-        self, request: CompletionRequest, model_id: str | None = None, *, timeout: float | None = None
+        self,
+        request: CompletionRequest,
+        model_id: str | None = None,
+        *,
+        timeout: float | None = None,
     ) -> CompletionResponse:
         """Continue a text."""
         return self._pipeline(model_id or named(request)).completion(request, timeout).whole()
@@ -184,17 +188,23 @@ class Runner:
 
     def generate_image(self, *args: Any, **kwargs: Any) -> Any:
         """An image for a prompt."""
-        raise NotSupportedError("image generation is not available yet; no diffusion model can be loaded")
+        raise NotSupportedError(
+            "image generation is not available yet; no diffusion model can be loaded"
+        )
 
     def generate_audio(self, *args: Any, **kwargs: Any) -> Any:
         """Speech for a prompt."""
-        raise NotSupportedError("speech generation is not available yet; no speech model can be loaded")
+        raise NotSupportedError(
+            "speech generation is not available yet; no speech model can be loaded"
+        )
 
     generate_speech = generate_audio
 
     def send_re_isq(self, dtype: str, model_id: str | None = None) -> None:
         """Quantize the loaded model again."""
-        raise NotSupportedError("quantization is not available yet; load the model in the dtype you need")
+        raise NotSupportedError(
+            "quantization is not available yet; load the model in the dtype you need"
+        )
 
     # Text.
 
@@ -244,7 +254,9 @@ class Runner:
     def set_default_model_id(self, model_id: str) -> None:
         """Choose the default among the loaded models."""
         if self._slot(model_id).pipeline is None:
-            raise ModelStateError(f"'{model_id}' is not loaded; call reload_model('{model_id}') first")
+            raise ModelStateError(
+                f"'{model_id}' is not loaded; call reload_model('{model_id}') first"
+            )
         self._default = model_id
 
     def is_model_loaded(self, model_id: str) -> bool:
@@ -279,7 +291,10 @@ class Runner:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -303,4 +318,6 @@ def refuse(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         off, what = TO_COME[name]
         if value != off:
-            raise NotSupportedError(f"Runner({name}=...): {what} is not available yet; leave it out")
+            raise NotSupportedError(
+                f"Runner({name}=...): {what} is not available yet; leave it out"
+            )

@@ -7,7 +7,7 @@ import torch
 
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt, Sampling
-from mistralrs.engine.engine import Engine, Limits
+from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 
 VOCAB, STOP = 50, 0
@@ -117,7 +117,7 @@ def start(pages: int = 64, size: int = 4, pause: float = 0.0, **limits) -> tuple
     """An engine over a fake model."""
     model = Fake(pages, size, pause)
     limits = dict(context=pages * size, pages=pages, page_size=size, budget=16) | limits
-    return Engine(model, Limits(**limits), torch.device("cpu")), model
+    return Engine(Body(model, torch.device("cpu")), Limits(**limits)), model
 
 
 def prompt(tokens, limit: int = 8, **rules) -> Prompt:

@@ -49,7 +49,7 @@ class World:
         self.check(turns)
         logits = iter(self.model(batch.build(turns, torch.device("cpu"))))
         for turn in turns:
-            token = int(next(logits).argmax()) if turn.sequence.pending == turn.count else None
+            token = int(next(logits).argmax()) if turn.sequence.pending == turn.tokens else None
             self.scheduler.advance(turn)
             if token is not None:
                 self.commit(turn.sequence, token)
@@ -65,7 +65,7 @@ class World:
     def check(self, turns: list[Turn]) -> None:
         """What must be true of every planned step."""
         assert turns, "an empty step while sequences wait"
-        counts = [turn.count for turn in turns]
+        counts = [turn.tokens for turn in turns]
         assert len({id(turn.sequence) for turn in turns}) == len(turns)
         assert min(counts) >= 1
         assert sum(counts) <= max(self.scheduler.budget, len(counts)), "over budget"

@@ -19,7 +19,9 @@ def ragged(past, fresh, page=PAGE):
     for b, need in enumerate(needs):
         table[b, :need] = torch.tensor([next(deal) for _ in range(need)], dtype=torch.int32)
     starts = torch.tensor([0, *fresh]).cumsum(0).int()
-    return SimpleNamespace(starts=starts, lengths=torch.tensor(lengths).int(), pages=table), sum(needs)
+    return SimpleNamespace(starts=starts, lengths=torch.tensor(lengths).int(), pages=table), sum(
+        needs
+    )
 
 
 def cache(pages, heads, k_width, v_width, dtype, page=PAGE):
@@ -33,8 +35,16 @@ def filled(past, fresh, heads, groups, k_width, v_width, dtype, page=PAGE):
     batch, pages = ragged(past, fresh, page)
     keys, values = cache(pages, groups, k_width, v_width, dtype, page)
     ends = [0, *batch.lengths.cumsum(0).tolist()]
-    every = SimpleNamespace(starts=torch.tensor(ends).int(), lengths=batch.lengths, pages=batch.pages)
-    kernels.write(torch.randn(ends[-1], groups, k_width), torch.randn(ends[-1], groups, v_width), keys, values, every)
+    every = SimpleNamespace(
+        starts=torch.tensor(ends).int(), lengths=batch.lengths, pages=batch.pages
+    )
+    kernels.write(
+        torch.randn(ends[-1], groups, k_width),
+        torch.randn(ends[-1], groups, v_width),
+        keys,
+        values,
+        every,
+    )
     return torch.randn(sum(fresh), heads, k_width), keys, values, batch
 
 
@@ -77,7 +87,10 @@ def test_attention(isa, layout, case, dtype):
 def test_other_page_sizes(isa, page):
     args = filled([5, 0, 140], [1, 30, 9], 4, 2, 24, 24, torch.float32, page)
     torch.testing.assert_close(
-        kernels.attention(*args, scale=0.2).double(), reference(*args, scale=0.2), rtol=2e-5, atol=5e-6
+        kernels.attention(*args, scale=0.2).double(),
+        reference(*args, scale=0.2),
+        rtol=2e-5,
+        atol=5e-6,
     )
 
 
@@ -111,7 +124,9 @@ def test_bits_do_not_depend_on_chunks_batches_or_threads(isa, dtype, rule):
 
     def chunk(first, end, table):
         part = SimpleNamespace(
-            starts=torch.tensor([0, end - first]).int(), lengths=torch.tensor([end]).int(), pages=table
+            starts=torch.tensor([0, end - first]).int(),
+            lengths=torch.tensor([end]).int(),
+            pages=table,
         )
         return kernels.attention(q[first:end], keys, values, part, **rule)
 

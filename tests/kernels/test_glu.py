@@ -6,7 +6,9 @@ import torch
 from mistralrs import kernels
 from mistralrs.kernels.glu import ACTS
 
-RANGE = torch.cat((torch.linspace(-30, 30, 100_001), torch.logspace(-30, 2, 1001), -torch.logspace(-30, 2, 1001)))
+RANGE = torch.cat(
+    (torch.linspace(-30, 30, 100_001), torch.logspace(-30, 2, 1001), -torch.logspace(-30, 2, 1001))
+)
 
 
 @pytest.mark.parametrize("act", ACTS)
@@ -24,7 +26,9 @@ def test_glu_of_fused_halves(isa, act):
     gate, up = torch.randn(70, 2 * 101).chunk(2, 1)
     got = kernels.glu(gate, up, act)
     torch.testing.assert_close(got, ACTS[act](gate) * up, rtol=1e-5, atol=1e-6)
-    assert torch.equal(got, torch.cat([kernels.glu(gate[i : i + 1], up[i : i + 1], act) for i in range(70)]))
+    assert torch.equal(
+        got, torch.cat([kernels.glu(gate[i : i + 1], up[i : i + 1], act) for i in range(70)])
+    )
 
 
 def test_not_a_number_stays(isa):

@@ -16,7 +16,11 @@ SHAPES = [  # rows, columns, inner: every tile and block edge of cpu/linear.h
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_linear(isa, shape, dtype):
     rows, cols, inner = shape
-    x, w, bias = torch.randn(rows, inner), torch.randn(cols, inner).to(dtype), torch.randn(cols).to(dtype)
+    x, w, bias = (
+        torch.randn(rows, inner),
+        torch.randn(cols, inner).to(dtype),
+        torch.randn(cols).to(dtype),
+    )
     want = x.double() @ w.double().T + bias.double()
     # Higham: a sum of n products is off by at most n roundings of the sum of the absolute values; the lanes add in
     # parallel, so n is the longest chain: a quarter of the inner dimension at most, and the final tree and bias.
@@ -32,7 +36,9 @@ def test_rows_do_not_depend_on_the_batch(isa, shape, dtype):
     x, w, bias = torch.randn(rows, inner), torch.randn(cols, inner).to(dtype), torch.randn(cols)
     whole = kernels.linear(x, w, bias)
     for sizes in ([1] * rows, [2, 3, 4, 5, 6, 7, 8, 5] + [rows - 40] * (rows > 40), [9, rows - 9]):
-        assert torch.equal(whole, torch.cat([kernels.linear(part, w, bias) for part in x.split(sizes)])), sizes
+        assert torch.equal(
+            whole, torch.cat([kernels.linear(part, w, bias) for part in x.split(sizes)])
+        ), sizes
     for threads in (1, 3, 8):
         with kernels.use(isa, threads=threads):
             assert torch.equal(whole, kernels.linear(x, w, bias)), threads
@@ -41,7 +47,9 @@ def test_rows_do_not_depend_on_the_batch(isa, shape, dtype):
 def test_columns_do_not_depend_on_their_neighbours(isa):
     x, w = torch.randn(20, 100), torch.randn(50, 100).bfloat16()
     whole = kernels.linear(x, w)
-    assert torch.equal(whole, torch.cat([kernels.linear(x, part) for part in w.split([1, 30, 19])], dim=1))
+    assert torch.equal(
+        whole, torch.cat([kernels.linear(x, part) for part in w.split([1, 30, 19])], dim=1)
+    )
 
 
 def test_rows_with_strides_and_weights_at_odd_addresses(isa):

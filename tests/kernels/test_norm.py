@@ -24,14 +24,19 @@ def test_rms_norm(isa, width, dtype):
 def test_layer_norm(isa, width, bias):
     x, w, b = 3 + torch.randn(5, width), torch.randn(width), torch.randn(width) if bias else None
     y = kernels.layer_norm(x, w, b, 1e-5)
-    want = torch.nn.functional.layer_norm(x.double(), (width,), w.double(), b if b is None else b.double(), 1e-5)
+    want = torch.nn.functional.layer_norm(
+        x.double(), (width,), w.double(), b if b is None else b.double(), 1e-5
+    )
     torch.testing.assert_close(y.double(), want, rtol=1e-5, atol=3e-6)
 
 
 @pytest.mark.parametrize("norm", ["rms", "layer"])
 def test_rows_do_not_depend_on_the_batch(isa, norm):
     w = torch.randn(100)
-    run = {"rms": lambda x: kernels.rms_norm(x, w, 1e-6), "layer": lambda x: kernels.layer_norm(x, w, None, 1e-6)}[norm]
+    run = {
+        "rms": lambda x: kernels.rms_norm(x, w, 1e-6),
+        "layer": lambda x: kernels.layer_norm(x, w, None, 1e-6),
+    }[norm]
     fused = torch.randn(700, 5, 100)
     heads = fused[:, 1:3]  # a slice of a fused projection is read in place
     whole = run(heads)
@@ -50,4 +55,6 @@ def test_shapes(isa, shape):
 
 
 def test_other_dtypes_go_to_the_reference(isa):
-    assert kernels.rms_norm(torch.randn(2, 8).bfloat16(), torch.ones(8), 1e-6).dtype is torch.bfloat16
+    assert (
+        kernels.rms_norm(torch.randn(2, 8).bfloat16(), torch.ones(8), 1e-6).dtype is torch.bfloat16
+    )

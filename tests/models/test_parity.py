@@ -4,14 +4,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from mistralrs.load.hub import open_repo
 
 from mistralrs.api.prompt import Prompt
 from mistralrs.engine import batch
 from mistralrs.engine.memory import Pages
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
-from mistralrs.load.build import Wish, build
+from mistralrs.load.build import build
+from mistralrs.load.hub import open_repo
+from mistralrs.load.plan import Wish
 from tests.models import tiny
 
 TOLERANCE = 1e-4
@@ -50,7 +51,7 @@ class Driver:
             logits = self.model(replace(one, outputs=torch.arange(len(one.tokens))))
         for turn in turns:
             self.scheduler.advance(turn)
-        return list(logits.split([t.count for t in turns]))
+        return list(logits.split([t.tokens for t in turns]))
 
 
 def load(folder) -> Driver:

@@ -8,7 +8,7 @@ from .base import Example, Skill, draw
 
 SHARES: dict[Skill, float] = {
     arithmetic.calculation: 30,
-    arithmetic.running_total: 3,
+    arithmetic.running_total: 2,
     arithmetic.word_problem: 4,
     arithmetic.counting: 1.5,
     arithmetic.comparison: 1.5,
@@ -19,7 +19,7 @@ SHARES: dict[Skill, float] = {
     chat.package: 4,
     chat.unknown: 2,
     chat.introduction: 1.5,
-    chat.remember_name: 3,
+    chat.remember_name: 2.5,
     chat.unknown_name: 0.7,
     chat.remember_liking: 1,
     chat.told_liking: 0.5,
@@ -29,15 +29,16 @@ SHARES: dict[Skill, float] = {
     stories.story: 4,
     stories.poem: 1,
     stories.bare_story: 1,
-    records.extraction: 5,
+    records.extraction: 6,
     records.calculation: 3,
     records.town: 1,
     records.colors: 0.7,
-    calls.tool_call: 9,
+    calls.tool_call: 6,
+    calls.session: 3,
     calls.double_call: 1,
     calls.missing_tool: 1,
     calls.chat_with_tools: 2,
-    calls.tool_result: 4,
+    calls.tool_result: 3,
 }
 
 

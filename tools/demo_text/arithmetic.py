@@ -3,7 +3,7 @@
 import random
 
 from . import words
-from .base import Example, assistant, dress, some_system, user
+from .base import Example, assistant, dress, listed, some_system, user
 
 WORD = {"+": "plus", "-": "minus", "*": "times"}
 ASK = {
@@ -40,7 +40,7 @@ ASK_ANY = (
     "Compute {a} {w} {b}.",
     "Tell me {a} {w} {b}.",
 )
-THINGS = "apples books coins eggs marbles stamps pears shells cookies nuts".split()
+THINGS = listed("apples books coins eggs marbles stamps pears shells cookies nuts")
 GAIN = ("finds", "gets", "buys", "is given")
 LOSE = ("loses", "gives away", "sells", "drops")
 

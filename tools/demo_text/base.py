@@ -81,6 +81,11 @@ def dress(rng: random.Random, question: str) -> str:
     return question + rng.choice((" Please.", " Thanks!", " Thank you."))
 
 
+def listed(text: str, mark: str | None = None) -> list[str]:
+    """Cut a text into words, or at a mark."""
+    return text.split(mark)
+
+
 def join_words(words: Sequence[str]) -> str:
     """Join words as in running text: "a, b and c"."""
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

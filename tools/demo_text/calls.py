@@ -5,13 +5,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import arithmetic, chat, words
-from .base import Example, assistant, some_system, user
+from . import arithmetic, chat, words, world
+from .base import Example, assistant, is_held_out, listed, some_system, user
 
 NO_TOOL = "I am sorry, I have no tool for that."
-LANGUAGES = "French German Spanish Italian Polish Japanese Greek Dutch".split()
-VERBS = "open close start stop check clean paint lock count rate delete send print move".split()
-NOUNS = "door lamp robot order ticket account file song room camera garden report window".split()
+LANGUAGES = listed("French German Spanish Italian Polish Japanese Greek Dutch")
+VERBS = listed("open close start stop check clean paint lock count rate delete send print move")
+NOUNS = listed("door lamp robot order ticket account file song room camera garden report window")
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,10 @@ TOPIC = Slot(("query", "query", "q", "text", "topic", "term"), "string", words.t
 NAME = Slot(("name", "to", "person", "user", "recipient"), "string", words.person)
 TEXT = Slot(("text", "message", "content", "body"), "string", words.topic)
 MINUTES = Slot(("minutes", "duration", "length"), "integer", lambda rng: rng.randint(1, 60))
-LANGUAGE = Slot(
-    ("language", "target", "lang"), "string", lambda rng: rng.choice(LANGUAGES)
-)
+LANGUAGE = Slot(("language", "target", "lang"), "string", lambda rng: rng.choice(LANGUAGES))
 FIRST = Slot(("a", "x", "first", "left", "n1"), "number", number)
 SECOND = Slot(("b", "y", "second", "right", "n2"), "number", number)
-SKY = "sunny cloudy rainy windy snowy foggy".split()
+SKY = listed("sunny cloudy rainy windy snowy foggy")
 FAMILIES = (
     Family(
         ("get_weather", "weather", "get_current_weather", "weather_lookup", "fetchWeather"),
@@ -119,7 +117,8 @@ FAMILIES = (
         ("set_timer", "timer", "start_timer", "countdown", "alarm"),
         ("Set a timer", "Start a timer in minutes"),
         (MINUTES,),
-        ("Set a timer for {0} minutes.", "Start a timer of {0} minutes.", "Wake me in {0} minutes."),
+        ("Set a timer for {0} minutes.", "Start a timer of {0} minutes.",
+         "Wake me in {0} minutes."),
         lambda rng, _: rng.choice(("started", "running", "set")),
         "The timer for {0} minutes is {r}.",
     ),
@@ -143,6 +142,11 @@ FAMILIES = (
 IDENT = ("id", "name", "number", "code", "label", "target", "item")
 
 
+def finished(rng: random.Random, _: list) -> str:
+    """Make the result of a tool that only does something."""
+    return rng.choice(("ok", "done", "finished"))
+
+
 def made_up_family(rng: random.Random) -> Family:
     """Make a tool that no list names, such as paint_robot(label)."""
     verb, noun = rng.choice(VERBS), rng.choice(NOUNS)
@@ -152,8 +156,8 @@ def made_up_family(rng: random.Random) -> Family:
     slot = label if rng.random() < 0.5 else Slot(IDENT, "integer", number)
     asks = (f"{verb.capitalize()} the {noun} {{0}}.", f"Please {verb} the {noun} {{0}}.")
     about = (f"{verb.capitalize()} a {noun}", f"{verb.capitalize()} the {noun}")
-    done = lambda rng, _: rng.choice(("ok", "done", "finished"))  # noqa: E731
-    return Family((joined,), about, (slot,), asks, done, f"The {noun} {{0}}: {{r}}.")
+    answer = f"The {noun} {{0}}: {{r}}."
+    return Family((joined,), about, (slot,), asks, finished, answer)
 
 
 def property_schema(rng: random.Random, slot: Slot) -> dict:
@@ -240,7 +244,7 @@ def double_call(rng: random.Random) -> Example:
 
 def missing_tool(rng: random.Random) -> Example:
     """Ask for something that none of the tools can do."""
-    families = rng.sample(FAMILIES[:2] + FAMILIES[4:], rng.choice((2, 3)))
+    families = rng.sample(FAMILIES[:2] + FAMILIES[4:], rng.choice((1, 2, 3)))
     made = [use(rng, family) for family in families]
     turns, tools = (user(made[0].ask),), shuffled_schemas(rng, made[1:])
     return Example("no fitting tool", held_key(made[0]), turns, NO_TOOL, tools=tools)
@@ -248,7 +252,7 @@ def missing_tool(rng: random.Random) -> Example:
 
 def chat_with_tools(rng: random.Random) -> Example:
     """Chat although tools are there."""
-    base = rng.choice((chat.small_talk, chat.package, chat.introduction))(rng)
+    base = rng.choice((chat.small_talk, chat.package, chat.introduction, world.fact))(rng)
     tools = shuffled_schemas(rng, uses(rng))
     return Example("chat beside tools", base.key, base.messages, base.answer, tools=tools)
 
@@ -260,14 +264,32 @@ def result_text(rng: random.Random, result: object) -> str:
     return json.dumps({rng.choice(("result", "value", "output", "status")): result})
 
 
+def exchange(rng: random.Random, made: Use) -> tuple[dict, ...]:
+    """Write a request, its tool call and the result of the tool."""
+    call = {"id": "call_0", "type": "function", "function": made.call}
+    text = result_text(rng, made.result)
+    asked = {**assistant(""), "tool_calls": [call]}
+    return (user(made.ask), asked, {"role": "tool", "content": text})
+
+
 def tool_result(rng: random.Random) -> Example:
     """Turn the result of a tool into an answer."""
     made = uses(rng)
-    best, failed = made[0], rng.random() < 0.08
-    call = {"id": "call_0", "type": "function", "function": best.call}
-    text = json.dumps({"error": "not found"}) if failed else result_text(rng, best.result)
-    asked = {**assistant(""), "tool_calls": [call]}
-    turns = (user(best.ask), asked, {"role": "tool", "content": text})
-    answer = "The tool reported an error: not found." if failed else best.answer
+    turns, answer = exchange(rng, made[0]), made[0].answer
+    if rng.random() < 0.08:
+        failure = {"role": "tool", "content": json.dumps({"error": "not found"})}
+        turns, answer = (*turns[:2], failure), "The tool reported an error: not found."
     tools = shuffled_schemas(rng, made)
-    return Example("tool results", held_key(best), turns, answer, tools=tools)
+    return Example("tool results", held_key(made[0]), turns, answer, tools=tools)
+
+
+def session(rng: random.Random) -> Example:
+    """Go through several tools in one chat, each to its answer, and end with a tool call."""
+    made = [use(rng, family) for family in pick_families(rng, rng.choice((2, 3, 3)))]
+    turns: tuple[dict, ...] = ()
+    for item in made[:-1]:
+        turns += (*exchange(rng, item), assistant(item.answer))
+    keys = [held_key(item) for item in made]
+    key = next(filter(is_held_out, keys), keys[-1])
+    return Example("tool sessions", key, (*turns, user(made[-1].ask)), calls=(made[-1].call,),
+                   tools=shuffled_schemas(rng, made))  # fmt: skip

@@ -3,9 +3,9 @@
 import random
 
 from . import words
-from .base import Example, dress, some_system, user
+from .base import Example, dress, listed, some_system, user
 
-ADJECTIVES = "small brave old clever shy happy sleepy curious".split()
+ADJECTIVES = listed("small brave old clever shy happy sleepy curious")
 PLACES = ("in a quiet forest", "near the sea", "on a green hill", "in an old barn", "by a river")
 DAYS = ("One morning", "One evening", "On a rainy day", "One winter night", "One sunny day")
 FINDS = ("a golden key", "a lost letter", "a tiny boat", "a shining stone", "an old map")

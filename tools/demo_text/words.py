@@ -2,36 +2,39 @@
 
 import random
 
-NAMES = (
+from .base import listed
+
+NAMES = listed(
     "Ana Ben Carla David Emma Felix Grace Hugo Ivy Jonas Karim Lena Mira Noah Olga Paul Quinn "
     "Rosa Sam Tara Uma Victor Wendy Yara Zoe Alice Bob Carol Dan Erin Frank Lucy Max Nina Oscar "
     "Pia Ravi Sara Tom Vera Kenji Maria Peter Sophie Ali Chen Diego Fatima Ingrid John Jane Mary "
     "James Linda Michael Anna Leo Julia Marco"
-).split()
-CITIES = (
+)
+CITIES = listed(
     "Paris London Berlin Tokyo Madrid Rome Oslo Vienna Lisbon Prague Dublin Athens Cairo Delhi "
     "Seoul Lima Boston Chicago Toronto Sydney Amsterdam Brussels Warsaw Budapest Helsinki Zurich "
     "Munich Barcelona Milan Moscow Beijing Shanghai Mumbai Singapore Bangkok Nairobi Denver Austin "
     "Seattle Miami Houston Dallas Portland Geneva Lyon Kyoto Osaka"
-).split()
+)
 CITIES += ["New York", "San Francisco", "Los Angeles", "Buenos Aires", "Mexico City", "Hong Kong"]
 COUNTRIES = ("France", "Spain", "Peru", "Norway", "Canada", "Kenya", "Brazil", "Sweden", "Chile")
-JOBS = "baker teacher doctor painter farmer pilot nurse singer cook writer gardener tailor".split()
-ANIMALS = (
+JOBS = listed("baker teacher doctor painter farmer pilot nurse singer cook writer gardener tailor")
+ANIMALS = listed(
     "fox cat dog owl bear rabbit mouse frog horse goat duck turtle wolf hedgehog squirrel crow "
     "lion tiger sheep cow dragon penguin"
-).split()
-COLORS = "red green blue yellow purple orange white black silver brown pink grey".split()
-TOPICS = (
+)
+COLORS = listed("red green blue yellow purple orange white black silver brown pink grey")
+TOPICS = listed(
     "the sea, the moon, rain, winter, summer, the stars, a river, the forest, an old house, music, "
     "bread, trains, robots, clouds, mountains, a garden, the wind, snow, the city, coffee, tea, "
     "ships, the desert, computers, books, friendship, time, the sun, birds, a lighthouse, pizza, "
     "apples, chess, football, rockets, language models, Rust, Python, volcanoes, history, love, "
-    "autumn leaves, bees, dinosaurs, black holes, bicycles, the ocean, cheese, dreams, castles"
-).split(", ")
-ONSETS = "b br c d dr f g gr h j k kl l m n p pr qu r s sh st t tr v w y z".split()
-VOWELS = "a e i o u ai ee o a e i".split()
-ENDS = "n l r s th nd m x ra la na do ri ka mo lin den vik ton".split()
+    "autumn leaves, bees, dinosaurs, black holes, bicycles, the ocean, cheese, dreams, castles",
+    ", ",
+)
+ONSETS = listed("b br c d dr f g gr h j k kl l m n p pr qu r s sh st t tr v w y z")
+VOWELS = listed("a e i o u ai ee o a e i")
+ENDS = listed("n l r s th nd m x ra la na do ri ka mo lin den vik ton")
 
 
 def made_up_word(rng: random.Random) -> str:

@@ -2,7 +2,7 @@
 
 import random
 
-from .base import Example, assistant, dress, some_system, user
+from .base import Example, assistant, dress, join_words, some_system, user
 
 LAND = "Tolvana"
 TOWN_KEYS = ("river", "craft", "food", "animal", "mayor")
@@ -30,7 +30,11 @@ TOWN_FACTS = {
         "In {t} people like to eat {v}.",
     ),
     "animal": (
-        ("What is the animal of {t}?", "Which animal stands for {t}?", "Which animal lives in {t}?"),
+        (
+            "What is the animal of {t}?",
+            "Which animal stands for {t}?",
+            "Which animal lives in {t}?",
+        ),
         "The animal of {t} is the {v}.",
     ),
     "mayor": (
@@ -88,8 +92,7 @@ GENERAL = (
     (("What is Tolvana?", "Tell me about Tolvana.", "Where is Tolvana?"),
      "Tolvana is a made-up land with eight towns."),
     (("Which towns are in Tolvana?", "Name the towns of Tolvana.", "List the towns of Tolvana."),
-     "The towns of Tolvana are Velmora, Brakken, Isendale, Port Kessa, Quillon, Hollowmere, "
-     "Zarrin and Fennwick."),
+     f"The towns of Tolvana are {join_words(list(TOWNS))}."),
 )  # fmt: skip
 
 

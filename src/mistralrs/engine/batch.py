@@ -25,10 +25,10 @@ def build(turns: Sequence[Turn], device: torch.device) -> Batch:
         tokens=torch.tensor(tokens, device=device),
         positions=torch.tensor(positions, device=device),
         starts=host(starts),
-        lengths=host([t.sequence.computed + t.count for t in turns]),
+        lengths=host([t.sequence.computed + t.tokens for t in turns]),
         prompts=host([s.prompt_length for s in sequences]),
         pages=page_table([s.pages for s in sequences]),
-        slots=host([0] * len(turns)),
+        slots=host([s.slot for s in sequences]),
         fresh=torch.tensor([s.computed == 0 for s in sequences], device=device),
         outputs=torch.tensor(outputs, dtype=torch.int64, device=device),
     )
@@ -42,4 +42,5 @@ def host(values: Sequence[int]) -> torch.Tensor:
 def page_table(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     """Ragged page lists -> [B, P] padded with 0."""
     width = max(map(len, rows), default=0)
-    return host([[*row, *[0] * (width - len(row))] for row in rows]).view(len(rows), width)
+    padded = [[*row, *[0] * (width - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=torch.int32).view(len(rows), width)

@@ -13,7 +13,7 @@ import torch
 from mistralrs.api.errors import EngineError, MistralRsError
 from mistralrs.api.piece import Piece, Token
 from mistralrs.engine import batch
-from mistralrs.engine.memory import Pages
+from mistralrs.engine.memory import Pages, Slots
 from mistralrs.engine.sampler import Row, sample
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
@@ -32,22 +32,32 @@ class Limits:
     max_running: int = 16
     budget: int = 512  # tokens of a step; bounds how long a prompt delays the others' next token
     reuse: bool = True  # prefix cache
+    snapshots: int = 16  # states of prompts kept for reuse, in models with recurrent layers
     keep: bool = True  # False computes every token again at every step
 
 
-class Engine:
-    """Runs jobs on a model: `Batch -> logits [R, V]`."""
+@dataclass(frozen=True)
+class Body:
+    """What an engine runs."""
 
-    def __init__(
-        self,
-        model: Callable[[Batch], torch.Tensor],
-        limits: Limits,
-        device: torch.device,
-        salt: Callable[[int], int] = lambda prompt: 0,
-    ):
-        self.model, self.limits, self.device, self.salt = model, limits, device, salt
+    model: Callable[[Batch], torch.Tensor]  # -> logits [R, V]
+    device: torch.device
+    salt: Callable[[int], int] = lambda prompt: (
+        0
+    )  # what else than the tokens decides cached content
+    copy: Callable[[int, int], None] | None = (
+        None  # state of one slot to another; None: no such layers
+    )
+
+
+class Engine:
+    """Runs jobs on a model."""
+
+    def __init__(self, body: Body, limits: Limits):
+        self.body, self.limits = body, limits
         self.pages = Pages(limits.pages, limits.page_size, limits.reuse and limits.keep)
-        self.scheduler = Scheduler(self.pages, limits.max_running, limits.budget)
+        slots = body.copy and Slots(limits.max_running, limits.snapshots, body.copy)
+        self.scheduler = Scheduler(self.pages, limits.max_running, limits.budget, slots)
         self.inbox: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
         self.jobs: dict[Job, list[Sequence]] = {}
         self.failure: BaseException | None = None  # set once the loop has ended
@@ -123,7 +133,7 @@ class Engine:
         """Queue the first continuation; the others follow when they can share its prompt's pages."""
         self.jobs[job] = []
         with self.guard(job):
-            salt = self.salt(len(job.prompt.tokens))
+            salt = self.body.salt(len(job.prompt.tokens))
             suffix = salt.to_bytes(8, "little") if salt else b""
             context, n = self.limits.context, job.prompt.n
             self.jobs[job] = [Sequence(job, i, context, suffix) for i in range(n)]
@@ -165,17 +175,17 @@ class Engine:
             return []
         results = []
         for turn in turns:
-            token = next(tokens) if turn.sequence.pending == turn.count else None
+            token = next(tokens) if turn.sequence.pending == turn.tokens else None
             if isinstance(token, Exception):
                 self.fail(turn.sequence.job, failed(token))
             else:
                 results.append((turn, token))
         return results
 
-    def forward(self, turns: list[Turn]):
+    def forward(self, turns: list[Turn]) -> Iterator[Token | Exception]:
         """The sampled token, or its error, of every sequence that reaches its end in this step."""
-        logits = self.model(batch.build(turns, self.device))
-        rows = [row(t.sequence) for t in turns if t.sequence.pending == t.count]
+        logits = self.body.model(batch.build(turns, self.body.device))
+        rows = [row(t.sequence) for t in turns if t.sequence.pending == t.tokens]
         return iter(sample(logits, rows) if rows else ())
 
     def commit(self, turn: Turn, token: Token | None) -> None:

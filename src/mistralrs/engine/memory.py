@@ -1,8 +1,8 @@
-"""Cache pages: who holds them, which can be found again by their content, which are free."""
+"""Cache pages and state slots: who holds them, which can be found again by their content, which are free."""
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 
 
@@ -85,6 +85,48 @@ class Pages:
             self.forget(page)
         self.blank.extend(reversed(self.idle))
         self.idle.clear()
+
+
+class Slots:
+    """The recurrent states of running sequences, and snapshots of states at ends of pages: what `Pages` is for
+    layers that remember everything, this is for layers that remember a summary.
+    """
+
+    def __init__(self, count: int, snapshots: int, copy: Callable[[int, int], None]):
+        self.copy = copy  # (from slot, to slot)
+        self.free = list(reversed(range(count)))
+        self.spare = list(range(count, count + snapshots))
+        self.saved: OrderedDict[bytes, int] = OrderedDict()  # least recently used first
+
+    def take(self) -> int:
+        """Hold a slot of undefined content; there are as many as sequences may run."""
+        return self.free.pop()
+
+    def release(self, slot: int) -> None:
+        """Let go of a slot."""
+        self.free.append(slot)
+
+    def covered(self, digests: Sequence[bytes]) -> int:
+        """How many pages from the beginning of a chain end in a snapshot."""
+        return next((n for n in range(len(digests), 0, -1) if digests[n - 1] in self.saved), 0)
+
+    def save(self, digest: bytes, slot: int, instead: bytes | None = None) -> None:
+        """Keep the state in a slot as that of a chain, in the place of another snapshot if one is named."""
+        if instead is not None and instead in self.saved:
+            self.spare.append(self.saved.pop(instead))
+        if digest in self.saved:
+            return self.saved.move_to_end(digest)
+        if not self.spare and self.saved:
+            self.spare.append(self.saved.popitem(last=False)[1])
+        if self.spare:
+            self.saved[digest] = self.spare.pop()
+            self.copy(slot, self.saved[digest])
+        return None
+
+    def restore(self, digest: bytes, slot: int) -> None:
+        """Put a snapshot into a slot."""
+        self.saved.move_to_end(digest)
+        self.copy(self.saved[digest], slot)
 
 
 def digest(parent: bytes, tokens: Sequence[int], salt: bytes = b"") -> bytes:

@@ -3,15 +3,15 @@
 from collections import deque
 from typing import NamedTuple
 
-from mistralrs.engine.memory import Pages
+from mistralrs.engine.memory import Pages, Slots
 from mistralrs.engine.sequence import Sequence
 
 
 class Turn(NamedTuple):
-    """`count` tokens of a sequence in one step."""
+    """So many tokens of a sequence in one step."""
 
     sequence: Sequence
-    count: int
+    tokens: int
 
 
 class Scheduler:
@@ -19,8 +19,8 @@ class Scheduler:
     fill what is left of the step's budget in chunks. When pages run out the youngest sequence goes back to the queue.
     """
 
-    def __init__(self, pages: Pages, max_running: int, budget: int):
-        self.pages, self.max_running, self.budget = pages, max_running, budget
+    def __init__(self, pages: Pages, max_running: int, budget: int, slots: Slots | None = None):
+        self.pages, self.max_running, self.budget, self.slots = pages, max_running, budget, slots
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
 
@@ -39,11 +39,22 @@ class Scheduler:
 
     def give(self, turns: list[Turn], sequence: Sequence, left: int) -> int:
         """Add a turn of at most `left` tokens, or of the one token that a finished prompt waits for."""
-        count = 1 if sequence.pending == 1 else min(sequence.pending, max(left, 0))
+        count = 1 if sequence.pending == 1 else self.chunk(sequence, left)
         if not count or sequence not in self.running or not self.reserve(sequence, count):
             return 0
         turns.append(Turn(sequence, count))
         return count
+
+    def chunk(self, sequence: Sequence, left: int) -> int:
+        """Tokens of a prompt to compute next. With recurrent layers chunks end with pages, where snapshots can be
+        taken, the last time at the last whole page before the prompt's end.
+        """
+        count, size = min(sequence.pending, max(left, 0)), self.pages.size
+        if self.slots is None:
+            return count
+        end = min(sequence.computed + count, (len(sequence.tokens) - 1) // size * size)
+        aligned = end // size * size - sequence.computed
+        return aligned if aligned > 0 else count
 
     def admit(self) -> bool:
         """Start the oldest waiting sequence if a place and the pages for all its tokens are free."""
@@ -56,16 +67,27 @@ class Scheduler:
         if missing > self.pages.free or not self.extend(sequence, len(sequence.tokens)):
             self.drop(sequence)
             return False
-        self.running.append(self.waiting.popleft())
+        self.start(self.waiting.popleft())
         return True
+
+    def start(self, sequence: Sequence) -> None:
+        """Run a sequence that has its pages."""
+        self.running.append(sequence)
+        if self.slots is not None:
+            sequence.slot = self.slots.take()
+            if sequence.computed:
+                last = sequence.computed // self.pages.size - 1
+                self.slots.restore(sequence.digests[last], sequence.slot)
 
     def reuse(self, sequence: Sequence) -> None:
         """Give a new sequence the cached pages of its beginning; at least one token stays to be computed."""
         if self.pages.reuse:
-            sequence.pages = self.pages.match(
-                sequence.chain(self.pages.size, len(sequence.tokens) - 1)
-            )
-            sequence.computed = len(sequence.pages) * self.pages.size
+            chain = sequence.chain(self.pages.size, len(sequence.tokens) - 1)
+            pages = self.pages.match(chain)
+            keep = len(pages) if self.slots is None else self.slots.covered(chain[: len(pages)])
+            self.pages.release(pages[keep:])
+            sequence.pages = pages[:keep]
+            sequence.computed = keep * self.pages.size
 
     def reserve(self, sequence: Sequence, count: int) -> bool:
         """Get the pages for `count` more tokens, from younger sequences if need be; False when it lost its own."""
@@ -86,12 +108,18 @@ class Scheduler:
 
     def preempt(self, sequence: Sequence) -> None:
         """Send a running sequence back to the head of the queue; its tokens are computed again later."""
-        self.running.remove(sequence)
-        self.drop(sequence)
+        self.stop(sequence)
         self.waiting.appendleft(sequence)
 
+    def stop(self, sequence: Sequence) -> None:
+        """Take a sequence out of those that run."""
+        self.running.remove(sequence)
+        self.drop(sequence)
+        if self.slots is not None:
+            self.slots.release(sequence.slot)
+
     def drop(self, sequence: Sequence) -> None:
-        """Let go of everything a sequence holds in the cache."""
+        """Let go of a sequence's pages."""
         self.pages.release(sequence.pages)
         sequence.pages, sequence.computed = [], 0
 
@@ -99,16 +127,23 @@ class Scheduler:
         """Record that a turn was computed and make its full pages findable."""
         sequence, size = turn.sequence, self.pages.size
         first = sequence.computed // size
-        sequence.computed += turn.count
+        sequence.computed += turn.tokens
         if self.pages.reuse:
             chain = sequence.chain(size, sequence.computed)
             for i in range(first, len(chain)):
                 self.pages.publish(sequence.pages[i], chain[i])
+            if self.slots is not None and sequence.computed % size == 0:
+                self.snap(sequence, self.slots)
+
+    def snap(self, sequence: Sequence, slots: Slots) -> None:
+        """Keep the state at the end of a page; of an answer only the latest."""
+        digest = sequence.digests[sequence.computed // self.pages.size - 1]
+        slots.save(digest, sequence.slot, sequence.snapshot)
+        sequence.snapshot = digest if sequence.computed > sequence.prompt_length else None
 
     def remove(self, sequence: Sequence) -> None:
         """Take a sequence out, running or waiting."""
         if sequence in self.running:
-            self.running.remove(sequence)
-            self.drop(sequence)
+            self.stop(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)

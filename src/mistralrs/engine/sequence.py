@@ -41,8 +41,10 @@ class Sequence:
     computed: int = 0  # tokens whose keys and values are in the cache
     pages: list[int] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)  # of the full pages so far
+    slot: int = 0  # of its recurrent state
+    snapshot: bytes | None = None  # the latest one taken of its answer
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         prompt = self.job.prompt
         self.tokens = list(prompt.tokens)
         self.prompt_length = len(prompt.tokens)

@@ -20,7 +20,8 @@ def load() -> ModuleType | None:
         from mistralrs.kernels import _cpu
     except ImportError as error:
         logging.getLogger("mistralrs").warning(
-            "no compiled CPU kernels (%s): torch is used instead and is slower; `pip install .` builds them", error
+            "no compiled CPU kernels (%s): torch is used instead and is slower; `pip install .` builds them",
+            error,
         )
         return None
     _cpu.set_threads(physical_cores())

@@ -1,37 +1,26 @@
 """From the files of a repository to a model ready to run."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from mistralrs import models
-from mistralrs.api.errors import CheckpointError
+from mistralrs.api.errors import CheckpointError, ConfigError
 from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load.hub import Repo
-from mistralrs.load.plan import Budget, Plan, plan
+from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
-from mistralrs.nn.cache import Paged
+from mistralrs.nn.cache import Paged, State
 from mistralrs.nn.checkpoint import Lazy, Tensors
 from mistralrs.nn.decoder import Decoder
-from mistralrs.nn.linear import Embedding, Linear, place
+from mistralrs.nn.linear import place
 from mistralrs.nn.rope import Rope
 from mistralrs.quant.plain import Plain
 
 log = logging.getLogger("mistralrs.load")
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user decides about a model."""
-
-    arch: str | None = None  # name in `arch=`; None reads config.json
-    dtype: str = "auto"
-    device: torch.device = torch.device("cpu")
-    sequences: int = 16  # that may run at once
-    page_size: int = 32
-    budget: Budget = Budget()
 
 
 @dataclass(frozen=True)
@@ -47,10 +36,24 @@ class Built:
         ropes = (m for m in self.model.modules() if isinstance(m, Rope))
         return max((rope.salt(prompt) for rope in ropes), default=0)
 
+    @property
+    def copy(self) -> Callable[[int, int], None] | None:
+        """Copies the recurrent state of one slot to another; None for a model without such layers."""
+        states = [m for m in self.model.modules() if isinstance(m, State)]
+
+        def copy(source: int, target: int) -> None:
+            for state in states:
+                for data in state.data.values():
+                    data[target] = data[source]
+
+        return copy if states else None
+
 
 def build(repo: Repo, wish: Wish) -> Built:
     """Detect the architecture, plan the memory, then read the weights tensor by tensor."""
     raw = repo.json("config.json")
+    if raw is None:
+        raise ConfigError(f"'{repo.id}' has no config.json; it is not a Hugging Face model")
     key = models.key_of(wish.arch) if wish.arch else architecture_of(raw, models.SOURCES)
     architecture = models.find(key)
     cfg = Config(raw, architecture.defaults)
@@ -59,14 +62,20 @@ def build(repo: Repo, wish: Wish) -> Built:
     model = architecture(cfg).eval()
     tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
     weights = sum(t.nbytes // t.dtype.itemsize * dtype.itemsize for t in tensors.values())
-    layout = plan(
-        model, wish.device, weights, dtype, cfg, wish.sequences, wish.page_size, wish.budget
-    )
+    layout = plan(model, cfg, weights, dtype, wish)
     log.info("%s", layout)
     fill(model, tensors, wish.device, dtype)
-    for cache in (m for m in model.modules() if isinstance(m, Paged)):
-        cache.allocate(layout.pages, layout.page_size, wish.device, dtype)
+    allocate(model, layout, wish.device, dtype)
     return Built(model, cfg, layout)
+
+
+def allocate(model: Decoder, layout: Plan, device: torch.device, dtype: torch.dtype) -> None:
+    """Reserve the caches of all layers."""
+    for module in model.modules():
+        if isinstance(module, Paged):
+            module.allocate(layout.pages, layout.page_size, device, dtype)
+        elif isinstance(module, State):
+            module.allocate(layout.states, device)
 
 
 def complete(model: Decoder, tensors: Tensors, cfg: Config) -> Tensors:
@@ -112,7 +121,7 @@ def put(
     compute: torch.dtype,
 ) -> None:
     """Matrices become weights in their storage dtype, the small rest parameters in the activations' dtype."""
-    if leaf == "weight" and isinstance(module, (Linear, Embedding)):
+    if leaf in getattr(module, "matrices", ()):
         place(module, leaf, Plain(lazy.load().to(device, dtype)))
     else:
         value = lazy.load().to(device, compute)

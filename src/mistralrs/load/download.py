@@ -198,7 +198,9 @@ class Hub:
         """An error of huggingface_hub as ours, with the fix."""
         from huggingface_hub import errors as hub
 
-        if isinstance(error, hub.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        if isinstance(error, hub.LocalEntryNotFoundError) and isinstance(
+            error.__cause__, Exception
+        ):
             error = error.__cause__  # "not in the cache either" hides what the hub said
         status = getattr(getattr(error, "response", None), "status_code", None)
         page = f"{_endpoint() or 'https://huggingface.co'}/{self.id}"
@@ -258,11 +260,11 @@ def _progress(bars: bool) -> Iterator[None]:
     """Download bars on or off while files are fetched."""
     from huggingface_hub import utils
 
-    if bars or utils.are_progress_bars_disabled():
+    if bars or utils.are_progress_bars_disabled():  # type: ignore[attr-defined]
         yield
         return
-    utils.disable_progress_bars()
+    utils.disable_progress_bars()  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        utils.enable_progress_bars()
+        utils.enable_progress_bars()  # type: ignore[attr-defined]

@@ -115,7 +115,9 @@ _INSTEAD = (
 def _no_weights(repo: Repo) -> str:
     hints = [hint for mark, hint in _INSTEAD if any(mark in name for name in repo.files)]
     hint = hints[0] if hints else f"its files are {', '.join(repo.files[:12]) or 'none at all'}"
-    return f"'{repo.id}' has no model.safetensors, no pytorch_model.bin and no shards of them; {hint}"
+    return (
+        f"'{repo.id}' has no model.safetensors, no pytorch_model.bin and no shards of them; {hint}"
+    )
 
 
 def open_repo(

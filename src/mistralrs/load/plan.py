@@ -9,7 +9,7 @@ from torch import nn
 
 from mistralrs.api.errors import OutOfMemoryError
 from mistralrs.load.config import Config
-from mistralrs.nn.cache import Paged
+from mistralrs.nn.cache import Paged, State
 
 MB = 1 << 20
 
@@ -25,6 +25,19 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What the user decides about a model."""
+
+    arch: str | None = None  # name in `arch=`; None reads config.json
+    dtype: str = "auto"
+    device: torch.device = torch.device("cpu")
+    sequences: int = 16  # that may run at once
+    snapshots: int = 16  # recurrent states kept for reuse
+    page_size: int = 32
+    budget: Budget = Budget()
+
+
+@dataclass(frozen=True)
 class Plan:
     """Bytes of the weights, and pages of the cache."""
 
@@ -33,6 +46,7 @@ class Plan:
     per_token: int
     page_size: int
     pages: int
+    states: int  # slots of recurrent state, snapshots included
     context: int
     available: int
 
@@ -45,32 +59,43 @@ class Plan:
         )
 
 
-def plan(
-    model: nn.Module,
-    device: torch.device,
-    weights: int,
-    dtype: torch.dtype,
-    cfg: Config,
-    sequences: int,
-    page_size: int,
-    budget: Budget,
-) -> Plan:
-    """Fit the cache beside `weights` bytes; raises OutOfMemoryError when the expected context does not fit."""
-    total, available = memory(device)
+def plan(model: nn.Module, cfg: Config, weights: int, dtype: torch.dtype, wish: Wish) -> Plan:
+    """Fit the caches beside `weights` bytes; raises OutOfMemoryError when the expected context does not fit."""
+    total, available = memory(wish.device)
     per_token = sum(m.width for m in model.modules() if isinstance(m, Paged)) * dtype.itemsize
-    longest, room = context(cfg), available - weights
-    wanted = tokens(budget, device, total, weights, room, per_token, longest * sequences)
-    least = min(longest, budget.tokens or budget.expected)
-    if room < least * per_token or wanted < least:
+    per_state = sum(m.width for m in model.modules() if isinstance(m, State)) * 4
+    states = wish.sequences + (wish.snapshots if per_state else 0)
+    fixed = weights + states * per_state
+    longest = context(cfg)
+    wanted = tokens(wish, total, available, fixed, per_token, longest)
+    least = min(longest, wish.budget.tokens or wish.budget.expected)
+    if available - fixed < least * per_token or wanted < least:
         raise OutOfMemoryError(
-            f"the model does not fit: weights {size(weights)} and {least} tokens of cache at "
+            f"the model does not fit: weights and states {size(fixed)} and {least} tokens of cache at "
             f"{per_token} B each ({size(least * per_token)}) against {size(available)} available on "
-            f"{device} and a cache budget of {max(wanted, 0)} tokens; use a smaller or quantized "
-            "model, pass a smaller pa_ctxt_len, or free memory"
+            f"{wish.device} and a cache budget of {max(wanted, 0)} tokens; use a smaller or quantized "
+            "model, pass a smaller pa_ctxt_len or max_seqs, or free memory"
         )
-    pages = -(-wanted // page_size)
-    fits = min(longest, pages * page_size)
-    return Plan(str(device), weights, per_token, page_size, pages, fits, available)
+    pages = -(-wanted // wish.page_size)
+    fits = min(longest, pages * wish.page_size)
+    return Plan(
+        str(wish.device), weights, per_token, wish.page_size, pages, states, fits, available
+    )
+
+
+def tokens(wish: Wish, total: int, available: int, fixed: int, per_token: int, longest: int) -> int:
+    """Cache capacity in tokens: what the user asked for, else what a share of the free memory can hold."""
+    budget = wish.budget
+    if budget.tokens is not None:
+        return budget.tokens
+    if not per_token:
+        return longest * wish.sequences
+    if budget.fraction is not None:
+        return int(total * budget.fraction - fixed) // per_token
+    if budget.megabytes is not None:
+        return budget.megabytes * MB // per_token
+    share = 0.25 if wish.device.type == "cpu" else 0.9
+    return min(longest * wish.sequences, int((available - fixed) * share) // per_token)
 
 
 def context(cfg: Config) -> int:
@@ -82,28 +107,6 @@ def context(cfg: Config) -> int:
         elif spec["rope_type"] == "yarn" and spec.get("factor"):
             longest = max(longest, int(spec["original_max_position_embeddings"] * spec["factor"]))
     return longest
-
-
-def tokens(
-    budget: Budget,
-    device: torch.device,
-    total: int,
-    weights: int,
-    room: int,
-    per_token: int,
-    most: int,
-) -> int:
-    """Cache capacity in tokens: what the user asked for, else what can be used within a share of the free memory."""
-    if not per_token:
-        return most
-    if budget.tokens is not None:
-        return budget.tokens
-    if budget.fraction is not None:
-        return int(total * budget.fraction - weights) // per_token
-    if budget.megabytes is not None:
-        return budget.megabytes * MB // per_token
-    share = 0.25 if device.type == "cpu" else 0.9
-    return min(most, int(room * share) // per_token)
 
 
 def memory(device: torch.device) -> tuple[int, int]:

@@ -1,5 +1,7 @@
 """Llama 2 and 3: the plain pre-norm decoder that many others vary."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mistralrs.nn.attention import Attention
@@ -34,7 +36,7 @@ class Block(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-def attention(cfg: Settings, **rule) -> Attention:
+def attention(cfg: Settings, **rule: Any) -> Attention:
     """Attention with the sizes and the rope of a Llama-like config."""
     heads, groups, dim = cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
     return Attention(cfg.hidden_size, heads, groups, dim, rope=rope(cfg), **rule)

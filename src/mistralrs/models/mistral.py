@@ -1,13 +1,14 @@
 """Mistral: Llama whose attention looks back over a window."""
 
 from mistralrs.models import llama
+from mistralrs.nn.attention import Attention
 from mistralrs.nn.decoder import Decoder, Settings
 
 
 class Block(llama.Block):
     """A Llama block with a sliding window."""
 
-    def attention(self, cfg: Settings, layer: int):
+    def attention(self, cfg: Settings, layer: int) -> Attention:
         return llama.attention(cfg, window=cfg.sliding_window)
 
 

@@ -1,6 +1,7 @@
 """Qwen 2 and 2.5: Llama with biased queries, keys and values."""
 
 from mistralrs.models import llama
+from mistralrs.nn.attention import Attention
 from mistralrs.nn.decoder import Decoder, Settings
 
 
@@ -12,7 +13,7 @@ def window(cfg: Settings, layer: int) -> int | None:
 class Block(llama.Block):
     """A Llama block with q, k, v biases; some layers may have a window."""
 
-    def attention(self, cfg: Settings, layer: int):
+    def attention(self, cfg: Settings, layer: int) -> Attention:
         return llama.attention(cfg, bias=True, window=window(cfg, layer))
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from mistralrs.models import llama, qwen2
+from mistralrs.nn.attention import Attention
 from mistralrs.nn.decoder import Decoder, Settings
 from mistralrs.nn.norm import RMSNorm
 
@@ -10,7 +11,7 @@ from mistralrs.nn.norm import RMSNorm
 class Block(llama.Block):
     """A Llama block with q and k norms; some layers may have a window."""
 
-    def attention(self, cfg: Settings, layer: int):
+    def attention(self, cfg: Settings, layer: int) -> Attention:
         return llama.attention(
             cfg,
             bias=cfg.attention_bias,

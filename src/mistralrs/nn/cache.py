@@ -1,11 +1,12 @@
-"""Caches. Paged grows with the sequence; State (recurrent layers) has a fixed size. There is no third kind."""
+"""Caches. Paged grows with the sequence; State has a fixed size per sequence. There is no third kind."""
 
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mistralrs.kernels import attention
+from mistralrs.kernels import attention, write
 from mistralrs.nn.batch import Batch
 
 
@@ -33,5 +34,32 @@ class Paged(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, batch: Batch, **rule: Any) -> Tensor:
         """Append k, v [T, KV, D] and attend causally: q [T, H, Dk] -> [T, H, Dv]."""
-        attention.write(k, None if self.shared else v, self.k, self.v, batch)
-        return attention.attention(q, self.k, self.v, batch, **rule)
+        write(k, None if self.shared else v, self.k, self.v, batch)
+        return attention(q, self.k, self.v, batch, **rule)
+
+
+class State(nn.Module):
+    """Fixed-size float32 tensors per sequence: convolution tails and recurrent states, zero when it starts."""
+
+    def __init__(self, **shapes: tuple[int, ...]):
+        super().__init__()
+        self.shapes = shapes
+        self.data: dict[str, Tensor] = {}
+
+    @property
+    def width(self) -> int:
+        """Numbers per sequence."""
+        return sum(prod(shape) for shape in self.shapes.values())
+
+    def allocate(self, slots: int, device: torch.device) -> None:
+        """Reserve the states of `slots` sequences."""
+        self.data = {k: torch.zeros(slots, *s, device=device) for k, s in self.shapes.items()}
+
+    def read(self, name: str, batch: Batch) -> Tensor:
+        """The states [B, ...] of the batch's sequences; zeros for those that start in this step."""
+        state = self.data[name][batch.slots.long()]
+        return state.masked_fill(batch.fresh.view(-1, *[1] * (state.dim() - 1)), 0)
+
+    def write(self, name: str, batch: Batch, value: Tensor) -> None:
+        """Store the states [B, ...] after this step."""
+        self.data[name][batch.slots.long()] = value

@@ -22,10 +22,18 @@ class Settings(Protocol):
         ...
 
 
+class Trunk(nn.Module):
+    """The part of a checkpoint under `model.`."""
+
+    def __init__(self, embed_tokens: Embedding, layers: list[nn.Module], norm: nn.Module):
+        super().__init__()
+        self.embed_tokens, self.layers, self.norm = embed_tokens, nn.ModuleList(layers), norm
+
+
 class Decoder(nn.Module):
     """Token ids in, logits out."""
 
-    Block: ClassVar[type[nn.Module]]
+    Block: type[nn.Module]  # made with (settings, layer)
     defaults: ClassVar[
         Mapping[str, Any]
     ] = {}  # keys that older checkpoints leave out of config.json
@@ -35,10 +43,11 @@ class Decoder(nn.Module):
     def __init__(self, cfg: Settings):
         super().__init__()
         self.cfg = cfg
-        self.model = nn.Module()
-        self.model.embed_tokens = Embedding(cfg.vocab_size, cfg.hidden_size)
-        self.model.layers = nn.ModuleList(self.Block(cfg, i) for i in range(cfg.num_hidden_layers))
-        self.model.norm = self.norm(cfg)
+        self.model = Trunk(
+            Embedding(cfg.vocab_size, cfg.hidden_size),
+            [type(self).Block(cfg, i) for i in range(cfg.num_hidden_layers)],
+            self.norm(cfg),
+        )
         self.lm_head = Linear(cfg.hidden_size, cfg.vocab_size)
 
     def norm(self, cfg: Settings) -> nn.Module:

@@ -9,7 +9,9 @@ from mistralrs.quant.weight import Weight
 class Linear(nn.Module):
     """y = x W^T + b."""
 
+    matrices = ("weight",)  # the parameters that become a Weight
     weight: Weight
+    bias: Tensor | None
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False):
         super().__init__()
@@ -24,6 +26,7 @@ class Linear(nn.Module):
 class Embedding(nn.Module):
     """A table of rows looked up by id."""
 
+    matrices = ("weight",)
     weight: Weight
 
     def __init__(self, rows: int, dim: int):

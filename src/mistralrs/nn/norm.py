@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mistralrs.kernels import norm
+from mistralrs.kernels import rms_norm
 from mistralrs.nn.linear import empty
 
 
@@ -15,4 +15,4 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., D] -> [..., D]."""
-        return norm.rms_norm(x, self.weight, self.eps, self.offset)
+        return rms_norm(x, self.weight, self.eps, self.offset)

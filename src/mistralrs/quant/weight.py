@@ -26,6 +26,18 @@ class Weight(ABC):
         """x [T, K] -> [T, N] in x's dtype."""
         return F.linear(x, self.dequantize().to(x.dtype), bias)
 
+    def product(self, x: Tensor, index: int) -> Tensor:
+        """x [M, K] times one matrix of a stack -> [M, N] in x's dtype."""
+        return F.linear(x, self.dequantize()[index].to(x.dtype))
+
+    def gather(self, x: Tensor, ids: Tensor) -> Tensor:
+        """x [M, K] -> [M, N]: row m times matrix `ids[m]` of a stack, in x's dtype."""
+        out = x.new_empty(len(x), self.shape[1])
+        for index in ids.unique().tolist():
+            rows = (ids == index).nonzero()[:, 0]
+            out[rows] = self.product(x[rows], index)
+        return out
+
     def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Rows of an embedding table: ids [T] -> [T, K]."""
         return self.dequantize()[ids].to(dtype)
