@@ -11,12 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
-from mistralrs.kernels.rope import rope as rotate
-=======
 from mistralrs.api.errors import NotSupportedError
-from mistralrs.kernels import rope as rotate
->>>>>>> bench
+from mistralrs.kernels.rope import rope as rotate
 from mistralrs.nn.batch import Batch
 
 Spec = Mapping[str, Any]
