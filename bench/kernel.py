@@ -1,59 +1,100 @@
-"""Are the compiled kernels faster than torch's own operators? Ratios of medians, both measured in turn in one run.
+"""Are the compiled kernels faster than torch's own operators? Ratios of medians, measured in turn.
 
 python bench/kernel.py [linear] [attention]
 """
 
 import sys
 import time
+from functools import partial
+from itertools import cycle
 from statistics import median
+from types import SimpleNamespace
 
 import torch
 from torch.nn import functional as F
 
 from mistralrs import kernels
+from mistralrs.kernels.attention import attention
+from mistralrs.kernels.linear import linear
 
 CACHE = 128 << 20  # bytes of weights to rotate through, so that they come from memory
+LINEAR = [  # rows, inner, columns
+    (1, 1024, 3072), (1, 2048, 8192), (4, 2048, 8192), (8, 2048, 8192), (32, 2048, 8192),
+    (128, 1024, 3072), (512, 1024, 3072), (512, 2048, 8192),
+]  # fmt: skip
+ATTENTION = [  # past tokens, new tokens, heads, groups, width
+    (127, 1, 16, 8, 128), (2047, 1, 16, 8, 128), (2047, 1, 32, 8, 64), (0, 512, 16, 8, 128),
+    (1536, 512, 16, 8, 128),
+]  # fmt: skip
 
 
-def compare(ours, torchs, seconds=0.6):
+def compare(ours, theirs, seconds=0.6):
     """Median seconds of both functions, called alternately."""
-    ours(), torchs()
+    ours(), theirs()
     times, end = ([], []), time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[0]) < 3:
-        for run, into in zip((ours, torchs), times, strict=True):
+        for run, into in zip((ours, theirs), times, strict=True):
             start = time.perf_counter()
             run()
             into.append(time.perf_counter() - start)
     return median(times[0]), median(times[1])
 
 
-def linear():
-    print(
-        "\n| linear rows x inner -> columns | weights | ours ms | GB/s | GFLOP/s | torch / ours |\n|---|---|---|---|---|---|"
-    )
-    for rows, inner, cols in [(1, 1024, 3072), (1, 2048, 8192), (4, 2048, 8192), (8, 2048, 8192), (32, 2048, 8192),
-                              (128, 1024, 3072), (512, 1024, 3072), (512, 2048, 8192)]:  # fmt: skip
+def row(*cells):
+    print("|", " | ".join(str(cell) for cell in cells), "|", flush=True)
+
+
+def bench_linear():
+    """Torch gets the activations in the dtype of the weights."""
+    row("rows x inner -> columns", "weights", "ms", "GB/s", "GFLOP/s", "torch / ours")
+    row(*["---"] * 6)
+    for rows, inner, cols in LINEAR:
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             size = inner * cols * dtype.itemsize
             count = max(2, CACHE // size) if rows <= 32 else 2
-            weights = [torch.randn(cols, inner).to(dtype) for _ in range(count)]
-            x, turn = torch.randn(rows, inner), [0]
+            weights = cycle([torch.randn(cols, inner).to(dtype) for _ in range(count)])
+            x = torch.randn(rows, inner)
             narrow = x.to(dtype)
-
-            def next_weight(weights=weights, turn=turn):
-                turn[0] += 1
-                return weights[turn[0] % len(weights)]
-
             own, other = compare(
-                lambda: kernels.linear(x, next_weight()), lambda: F.linear(narrow, next_weight())
+                lambda x=x, weights=weights: linear(x, next(weights)),
+                lambda x=narrow, weights=weights: F.linear(x, next(weights)),
             )
-            print(f"| {rows} x {inner} -> {cols} | {str(dtype)[6:]} | {own * 1e3:.2f} | {size / own / 1e9:.1f} "
-                  f"| {2 * rows * inner * cols / own / 1e9:.0f} | {other / own:.2f} |", flush=True)  # fmt: skip
+            speeds = size / own / 1e9, 2 * rows * inner * cols / own / 1e9
+            row(f"{rows} x {inner} -> {cols}", str(dtype)[6:], f"{own * 1e3:.2f}",
+                *(f"{speed:.1f}" for speed in speeds), f"{other / own:.2f}")  # fmt: skip
+
+
+def bench_attention():
+    """Torch gets a dense cache, which needs no page table, and a mask where it cannot do without."""
+    row("past + new, heads / groups x width", "cache", "ms", "torch / ours")
+    row(*["---"] * 4)
+    for past, fresh, heads, groups, width in ATTENTION:
+        for dtype in (torch.float32, torch.bfloat16):
+            length = past + fresh
+            count = -(-length // 32)
+            cache = [torch.randn(count, groups, 32, width).to(dtype) for _ in range(2)]
+            dense = [torch.randn(1, groups, length, width).to(dtype) for _ in range(2)]
+            batch = SimpleNamespace(
+                starts=torch.tensor([0, fresh]).int(),
+                lengths=torch.tensor([length]).int(),
+                pages=torch.randperm(count).int()[None],
+            )
+            q = torch.randn(fresh, heads, width)
+            causal = dict(is_causal=True) if past == 0 and fresh > 1 else {}
+            if past and fresh > 1:
+                causal = dict(attn_mask=torch.ones(fresh, length, dtype=torch.bool).tril(past))
+            narrow = q.to(dtype).transpose(0, 1)[None]
+            own, other = compare(
+                partial(attention, q, *cache, batch, scale=0.1),
+                partial(F.scaled_dot_product_attention, narrow, *dense, enable_gqa=True, **causal),
+            )
+            row(f"{past} + {fresh}, {heads} / {groups} x {width}", str(dtype)[6:],
+                f"{own * 1e3:.3f}", f"{other / own:.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
     torch.set_num_threads(kernels.describe()["threads"])
     print(kernels.describe(), "torch", torch.__version__, torch.backends.cpu.get_cpu_capability())
-    for name in sys.argv[1:] or ["linear"]:
-        globals()[name]()
+    for name in sys.argv[1:] or ["linear", "attention"]:
+        {"linear": bench_linear, "attention": bench_attention}[name]()

@@ -1,4 +1,4 @@
-"""Every test here runs once per backend this machine has, against the reference in float64 or float32."""
+"""Tests with the fixture `isa` run once for each compiled backend that this machine has."""
 
 import pytest
 import torch

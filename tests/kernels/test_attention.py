@@ -1,4 +1,4 @@
-"""Paged attention against the reference in float64, and the same bits however a prompt is cut and batched."""
+"""Paged attention against float64, and the same bits however a prompt is cut and batched."""
 
 from types import SimpleNamespace
 
@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from mistralrs import kernels
+from mistralrs.kernels.attention import attention, write
 
 PAGE = 32
 
 
 def ragged(past, fresh, page=PAGE):
-    """Indices of sequences with `past` cached and `fresh` new tokens, in pages dealt at random, and the page count."""
+    """Indices of sequences with `past` + `fresh` tokens in pages dealt at random; the page count."""
     lengths = [p + n for p, n in zip(past, fresh, strict=True)]
     needs = [-(-n // page) for n in lengths]
     deal = iter(torch.randperm(sum(needs)).tolist())
@@ -38,7 +39,7 @@ def filled(past, fresh, heads, groups, k_width, v_width, dtype, page=PAGE):
     every = SimpleNamespace(
         starts=torch.tensor(ends).int(), lengths=batch.lengths, pages=batch.pages
     )
-    kernels.write(
+    write(
         torch.randn(ends[-1], groups, k_width),
         torch.randn(ends[-1], groups, v_width),
         keys,
@@ -50,7 +51,7 @@ def filled(past, fresh, heads, groups, k_width, v_width, dtype, page=PAGE):
 
 def reference(q, keys, values, batch, **rule):
     with kernels.use("reference"):
-        return kernels.attention(q.double(), keys.double(), values.double(), batch, **rule)
+        return attention(q.double(), keys.double(), values.double(), batch, **rule)
 
 
 LAYOUTS = {  # past and fresh tokens of each sequence
@@ -78,8 +79,8 @@ def test_attention(isa, layout, case, dtype):
     if rule.get("sinks"):
         rule["sinks"] = torch.randn(heads)
     args = filled(*LAYOUTS[layout], heads, groups, k_width, v_width, dtype)
-    got, want = kernels.attention(*args, **rule), reference(*args, **rule)
-    # Scores below 10 from 128 float32 products, and weights that add up to one: a few 2^-24 times a few.
+    got, want = attention(*args, **rule), reference(*args, **rule)
+    # Scores below 10 from 128 float32 products, weights that add up to one: tens of 2^-24.
     torch.testing.assert_close(got.double(), want, rtol=2e-5, atol=5e-6)
 
 
@@ -87,7 +88,7 @@ def test_attention(isa, layout, case, dtype):
 def test_other_page_sizes(isa, page):
     args = filled([5, 0, 140], [1, 30, 9], 4, 2, 24, 24, torch.float32, page)
     torch.testing.assert_close(
-        kernels.attention(*args, scale=0.2).double(),
+        attention(*args, scale=0.2).double(),
         reference(*args, scale=0.2),
         rtol=2e-5,
         atol=5e-6,
@@ -97,19 +98,16 @@ def test_other_page_sizes(isa, page):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_values_that_are_a_view_of_the_keys(isa, dtype):
     q, keys, _, batch = filled([40, 0], [3, 65], 16, 1, 72, 64, dtype)
-    values = keys[..., :64]
-    rule = {"scale": 0.1}
-    torch.testing.assert_close(
-        kernels.attention(q, keys, values, batch, **rule).double(), reference(q, keys, values, batch, **rule),
-        rtol=2e-5, atol=5e-6,
-    )  # fmt: skip
+    args = q, keys, keys[..., :64], batch
+    got, want = attention(*args, scale=0.1), reference(*args, scale=0.1)
+    torch.testing.assert_close(got.double(), want, rtol=2e-5, atol=5e-6)
 
 
 def test_caches_with_strides(isa):
     q, keys, values, batch = filled([40, 0], [3, 65], 4, 2, 24, 24, torch.float32)
-    want = kernels.attention(q, keys, values, batch, scale=0.2)
+    want = attention(q, keys, values, batch, scale=0.2)
     by_token = [side.transpose(1, 2).contiguous().transpose(1, 2) for side in (keys, values)]
-    assert torch.equal(want, kernels.attention(q, *by_token, batch, scale=0.2))
+    assert torch.equal(want, attention(q, *by_token, batch, scale=0.2))
 
 
 @pytest.mark.parametrize("rule", [{}, {"window": 50}, {"softcap": 9.0, "sinks": True}], ids=str)
@@ -120,7 +118,7 @@ def test_bits_do_not_depend_on_chunks_batches_or_threads(isa, dtype, rule):
     if rule.get("sinks"):
         rule["sinks"] = torch.randn(heads)
     q, keys, values, batch = filled([0, 200], [length, 1], heads, groups, width, width, dtype)
-    whole = kernels.attention(q, keys, values, batch, **rule)
+    whole = attention(q, keys, values, batch, **rule)
 
     def chunk(first, end, table):
         part = SimpleNamespace(
@@ -128,14 +126,14 @@ def test_bits_do_not_depend_on_chunks_batches_or_threads(isa, dtype, rule):
             lengths=torch.tensor([end]).int(),
             pages=table,
         )
-        return kernels.attention(q[first:end], keys, values, part, **rule)
+        return attention(q[first:end], keys, values, part, **rule)
 
     for cuts in ([0, 1, 2, 40, 41, 600, 1099, 1100], [0, 512, 1024, 1100]):
         parts = [chunk(a, b, batch.pages[:1]) for a, b in zip(cuts, cuts[1:], strict=False)]
         assert torch.equal(whole[:length], torch.cat(parts)), cuts
     for threads in (1, 16):  # the second cuts the work into segments of keys
         with kernels.use(isa, threads=threads):
-            assert torch.equal(whole, kernels.attention(q, keys, values, batch, **rule)), threads
+            assert torch.equal(whole, attention(q, keys, values, batch, **rule)), threads
             assert torch.equal(whole[1099:length], chunk(1099, 1100, batch.pages[:1])), threads
 
 
@@ -145,8 +143,8 @@ def test_write_rounds_as_torch_does(isa, dtype):
     k, v = torch.randn(44, 2, 2, 21).unbind(2)  # slices: rows and heads have strides
     k = k * torch.logspace(-9, 9, 21)  # subnormal numbers and infinities of float16
     sides = [list(cache(pages, 2, 21, 21, dtype)) for _ in range(2)]
-    kernels.write(k, v, *sides[0], batch)
+    write(k, v, *sides[0], batch)
     with kernels.use("reference"):
-        kernels.write(k, v, *sides[1], batch)
+        write(k, v, *sides[1], batch)
     for got, want in zip(*sides, strict=True):
         torch.testing.assert_close(got, want, rtol=0, atol=0, equal_nan=True)

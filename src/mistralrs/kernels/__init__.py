@@ -1,21 +1,5 @@
-"""The operations that models are made of: each a reference in torch and faster backends behind one function."""
+"""The operations of models, a module each: a reference in torch and faster backends of one function."""
 
-from mistralrs.kernels.attention import attention, write
-from mistralrs.kernels.glu import glu
-from mistralrs.kernels.linear import linear
 from mistralrs.kernels.native import available, describe, use
-from mistralrs.kernels.norm import layer_norm, rms_norm
-from mistralrs.kernels.rope import rope
 
-__all__ = [
-    "attention",
-    "available",
-    "describe",
-    "glu",
-    "layer_norm",
-    "linear",
-    "rms_norm",
-    "rope",
-    "use",
-    "write",
-]
+__all__ = ["available", "describe", "use"]

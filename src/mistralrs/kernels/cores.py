@@ -10,7 +10,7 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def physical_cores() -> int:
-    """Physical cores that this process may use: its affinity without hyperthreads, capped by a container's quota."""
+    """Physical cores of this process: its affinity, capped by the quota of a container."""
     if hasattr(os, "sched_getaffinity"):
         cores = {siblings(cpu) for cpu in os.sched_getaffinity(0)}
         return max(1, min(len(cores), quota()))

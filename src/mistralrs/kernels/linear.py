@@ -8,7 +8,7 @@ from mistralrs.kernels import native
 
 
 def linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [T, K], w [N, K], bias [N] -> x w^T + bias [T, N] in x's dtype; w may have another float dtype than x."""
+    """x [T, K], w [N, K], bias [N] -> x w^T + bias [T, N] in x's dtype, whatever the dtype of w."""
     return native.first(LINEAR, x, w, bias)
 
 
@@ -18,7 +18,7 @@ def linear_reference(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def linear_cpu(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor | None:
-    """Compiled: widens half-precision weights on the fly and reads them in place; sums in float32."""
+    """Compiled: reads half-precision weights in place, widens them on the fly, sums in float32."""
     if not native.ready(x) or w.dtype not in native.TYPES or not w.is_contiguous():
         return None
     if bias is not None and bias.dtype not in native.TYPES:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -17,10 +18,10 @@ TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # enum Type of 
 def load() -> ModuleType | None:
     """The extension module with its threads set, or None and a warning where it is not built."""
     try:
-        from mistralrs.kernels import _cpu
+        _cpu = import_module("mistralrs.kernels._cpu")
     except ImportError as error:
         logging.getLogger("mistralrs").warning(
-            "no compiled CPU kernels (%s): torch is used instead and is slower; `pip install .` builds them",
+            "no compiled CPU kernels (%s), so slower torch code is used: `pip install .` builds them",
             error,
         )
         return None
@@ -33,7 +34,7 @@ ops: Any = compiled  # None while `use("reference")` is in force
 
 
 def first(backends: tuple[Callable[..., Tensor | None], ...], *arguments: Any) -> Tensor:
-    """The result of the first backend that does not decline; the last one is a reference, which never does."""
+    """The result of the first backend that does not decline; the last is the reference."""
     for backend in backends:
         result = backend(*arguments)
         if result is not None:
@@ -52,9 +53,9 @@ def ready(x: Tensor) -> bool:
 
 
 def rows(x: Tensor) -> tuple[Tensor, int, int, int]:
-    """x [..., D] for a kernel over [rows, heads, D]: the tensor, its heads and the strides of rows and heads.
+    """x [..., D] as [rows, heads, D]: the tensor, its heads, the strides of rows and of heads.
 
-    Slices of a fused projection ([T, H, D] or [T, D] with dense features) are read in place; others are copied.
+    Slices of a fused projection ([T, H, D] or [T, D] with dense features) are read in place.
     """
     if not x.is_contiguous():
         if x.dim() == 3 and x.stride(2) == 1:
@@ -71,7 +72,7 @@ def available() -> list[str]:
 
 @contextmanager
 def use(name: str | None = None, threads: int | None = None) -> Iterator[None]:
-    """Force an instruction set (or "reference") and a number of threads, for the whole process, within a `with`."""
+    """Force an instruction set, or "reference", and a number of threads in the whole process."""
     global ops
     name = name or available()[0]
     if name not in available():

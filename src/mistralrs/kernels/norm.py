@@ -8,12 +8,12 @@ from mistralrs.kernels import native
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
-    """x [..., D], weight [D] -> [..., D]: x / sqrt(mean(x^2) + eps) * (offset + weight). Zhang & Sennrich 2019."""
+    """x [..., D], weight [D] -> x / sqrt(mean(x^2) + eps) * (offset + weight). Zhang, Sennrich 2019."""
     return native.first(RMS_NORM, x, weight, eps, offset)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
-    """x [..., D], weight, bias [D] -> [..., D]: (x - mean) / sqrt(variance + eps) * weight + bias. Ba et al. 2016."""
+    """x [..., D], weight, bias [D] -> (x - mean) / sqrt(variance + eps) * weight + bias. Ba 2016."""
     return native.first(LAYER_NORM, x, weight, bias, eps)
 
 
@@ -52,8 +52,8 @@ def norm(
     y = torch.empty(x.shape)
     width = x.shape[-1]
     native.ops.norm(
-        centered, x.data_ptr(), y.data_ptr(), weight.data_ptr(), native.address(bias), native.TYPES[weight.dtype],
-        x.numel() // (width * heads), heads, width, row, head, eps, offset,
+        centered, x.data_ptr(), y.data_ptr(), weight.data_ptr(), native.address(bias),
+        native.TYPES[weight.dtype], x.numel() // (width * heads), heads, width, row, head, eps, offset,
     )  # fmt: skip
     return y
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mistralrs.kernels import glu
+from mistralrs.kernels.glu import glu
 from mistralrs.nn.linear import empty
 from mistralrs.quant.weight import Weight
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mistralrs.api.errors import NotSupportedError
-from mistralrs.kernels import rope as rotate
+from mistralrs.kernels.rope import rope as rotate
 from mistralrs.nn.batch import Batch
 
 Spec = Mapping[str, Any]
@@ -100,7 +100,8 @@ class Rope(nn.Module):
         """x [T, H, D] -> [T, H, D]."""
         if self.key not in batch.memo:
             batch.memo[self.key] = self.angles(batch)
-        return rotate(x, *batch.memo[self.key], self.interleaved)
+        cos, sin = batch.memo[self.key]
+        return rotate(x, cos, sin, self.interleaved)
 
     def angles(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """cos and sin [T, dim / 2] of this step's tokens."""

@@ -16,7 +16,7 @@ namespace ISA {
 
 constexpr int64_t SEGMENT = 512;  // keys that share one running maximum
 constexpr int64_t BLOCK = 64;     // query rows (positions times heads of a group) that read a page together
-constexpr int VROWS = W == 16 ? 6 : 3, VVECS = 4;  // accumulators of a values tile
+constexpr int VROWS = W == 16 ? 6 : 3, VVECS = 4;  // accumulators of a tile
 constexpr float NONE = -INFINITY;
 
 inline int64_t padded(int64_t n) { return ceil_div(n, W) * W; }
@@ -137,11 +137,9 @@ struct Attend {
       vec acc[rows.value][cols.value];
       clear(acc);
       dots(b.q + r * kwidth, kwidth, k + (from + c) * stride, stride, a.keys.width, acc);
-      for (int i = 0; i < rows.value; ++i)
-        for (int j = 0; j < cols.value; ++j) b.scores[(r + i) * swidth + from + c + j] = sum(acc[i][j]);
+      sums(acc, b.scores + r * swidth + from + c, swidth);
     };
-    if (n < ROWS) return tiles<ROWS - 1, 4>(n, to - from, tile);
-    tiles<ROWS, COLS>(n, to - from, tile);
+    tiles<VROWS, 4>(n, to - from, tile);
   }
 
   // Scores of one row into weights, in place; the keys that the row does not see weigh exactly 0.
@@ -176,11 +174,11 @@ struct Attend {
       UNROLL for (int j = 0; j < N; ++j) acc[i][j] = mul(load(out + i * vwidth + j * W), set(shrink[i]));
     }
     for (int64_t t = from; t < to; ++t) {
-      vec x[N];
-      UNROLL for (int j = 0; j < N; ++j) x[j] = load(v + t * stride + j * W);
-      UNROLL for (int i = 0; i < M; ++i) {
-        const vec weight = set(p[i * swidth + t]);
-        UNROLL for (int j = 0; j < N; ++j) acc[i][j] = fma(weight, x[j], acc[i][j]);
+      vec weight[M];
+      UNROLL for (int i = 0; i < M; ++i) weight[i] = set(p[i * swidth + t]);
+      UNROLL for (int j = 0; j < N; ++j) {
+        const vec x = load(v + t * stride + j * W);
+        UNROLL for (int i = 0; i < M; ++i) acc[i][j] = fma(weight[i], x, acc[i][j]);
       }
     }
     UNROLL for (int i = 0; i < M; ++i) {

@@ -14,31 +14,32 @@ constexpr int64_t DEPTH = 512;    // inner elements of one block of a panel
 constexpr int64_t BAND = 32;      // rows of x that pass over a panel together
 static_assert(PANEL % COLS == 0 && DEPTH % W == 0, "whole tiles");
 
-struct Bias {
-  const Linear& a;
-  float operator()(int64_t n) const {
-    if (!a.bias) return 0;
-    float lanes[W];
-    typed(a.bias_type, a.bias, [&](auto p) { store(lanes, load(p + n, 1)); });
-    return lanes[0];
-  }
-};
+// y[i * stride + j] += bias[first + j]
+inline void add_bias(const Linear& a, float* y, int64_t rows, int64_t stride, int64_t first, int64_t cols) {
+  if (!a.bias) return;
+  typed(a.bias_type, a.bias, [&](auto bias) {
+    for (int64_t j = 0; j < cols; j += W) {
+      const vec b = load_some(bias + first + j, cols - j);
+      for (int64_t i = 0; i < rows; ++i) {
+        float* out = y + i * stride + j;
+        store_some(out, add(load_some((const float*)out, cols - j), b), cols - j);
+      }
+    }
+  });
+}
 
 // A few rows: memory bound, each weight is read once.
 template <class T>
 inline void thin(const Linear& a, int64_t first, int64_t last) {
   const T* w = (const T*)a.w + first * a.inner;
-  const Bias bias{a};
   auto tile = [&](int64_t r, int64_t c, auto m, auto n) {
     vec acc[m.value][n.value];
     clear(acc);
     dots(a.x + r * a.inner, a.inner, w + c * a.inner, a.inner, a.inner, acc);
-    for (int i = 0; i < m.value; ++i)
-      for (int j = 0; j < n.value; ++j)
-        a.y[(r + i) * a.cols + first + c + j] = sum(acc[i][j]) + bias(first + c + j);
+    sums(acc, a.y + r * a.cols + first + c, a.cols);
   };
-  if (a.rows < ROWS) return tiles<ROWS - 1, 4>(a.rows, last - first, tile);
-  tiles<ROWS, COLS>(a.rows, last - first, tile);
+  a.rows <= 2 ? tiles<2, 4>(a.rows, last - first, tile) : tiles<ROWS, COLS>(a.rows, last - first, tile);
+  add_bias(a, a.y + first, a.rows, a.cols, first, last - first);
 }
 
 // Weight rows [first, last) as float32 blocks [inner / DEPTH][PANEL][DEPTH].
@@ -56,12 +57,11 @@ inline void widen_panel(const Linear& a, int64_t first, int64_t last, float* pan
 // Rows [top, bottom) of y for one panel: the lane sums wait in `partial` [BAND][PANEL][W] between the blocks.
 inline void band(const Linear& a, const float* panel, int64_t first, int64_t last, int64_t top, int64_t bottom,
                  float* partial) {
-  const Bias bias{a};
   for (int64_t k = 0; k < a.inner; k += DEPTH) {
     const int64_t depth = least(DEPTH, a.inner - k);
     const float* w = panel + k * PANEL;
     const bool begin = k == 0, end = k + depth == a.inner;
-    tiles<ROWS, COLS>(bottom - top, last - first, [&](int64_t r, int64_t c, auto m, auto n) {
+    auto tile = [&](int64_t r, int64_t c, auto m, auto n) {
       vec acc[m.value][n.value];
       float* saved = partial + (r * PANEL + c) * W;
       if (begin) {
@@ -72,16 +72,17 @@ inline void band(const Linear& a, const float* panel, int64_t first, int64_t las
         }
       }
       dots(a.x + (top + r) * a.inner + k, a.inner, w + c * DEPTH, DEPTH, depth, acc);
+      if (end) return sums(acc, a.y + (top + r) * a.cols + first + c, a.cols);
       UNROLL for (int i = 0; i < m.value; ++i) {
-        UNROLL for (int j = 0; j < n.value; ++j) {
-          if (end)
-            a.y[(top + r + i) * a.cols + first + c + j] = sum(acc[i][j]) + bias(first + c + j);
-          else
-            store(saved + (i * PANEL + j) * W, acc[i][j]);
-        }
+        UNROLL for (int j = 0; j < n.value; ++j) store(saved + (i * PANEL + j) * W, acc[i][j]);
       }
-    });
+    };
+    // A few rows of x stay in the first cache while the block of weights passes through it.
+    for (int64_t r = 0; r < bottom - top; r += ROWS)
+      tiles<ROWS, COLS>(least(ROWS, bottom - top - r), last - first,
+                        [&](int64_t, int64_t c, auto m, auto n) { tile(r, c, m, n); });
   }
+  add_bias(a, a.y + top * a.cols + first, bottom - top, a.cols, first, last - first);
 }
 
 template <class T>

@@ -65,7 +65,13 @@ inline float sum8(__m256 a) {
   const __m256 b = _mm256_hadd_ps(a, a), c = _mm256_hadd_ps(b, b);
   return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1)));
 }
-inline float sum(vec a) { return sum8(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1))); }
+inline __m256 fold(vec a) { return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)); }
+inline float sum(vec a) { return sum8(fold(a)); }
+inline void sum4(vec a, vec b, vec c, vec d, float* out) {
+  const __m256 low = _mm256_hadd_ps(fold(a), fold(b)), high = _mm256_hadd_ps(fold(c), fold(d));
+  const __m256 all = _mm256_hadd_ps(low, high);
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
 
 #elif defined(ISA_avx2)
 
@@ -101,6 +107,10 @@ inline vec power2(vec n) {  // 2^n for an integral n in [-126, 127]
 inline float sum(vec a) {
   const __m256 b = _mm256_hadd_ps(a, a), c = _mm256_hadd_ps(b, b);
   return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1)));
+}
+inline void sum4(vec a, vec b, vec c, vec d, float* out) {  // four of `sum`, the same bits
+  const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 
 #else  // portable: four lanes, which compilers map to SSE2 or NEON
@@ -206,6 +216,9 @@ inline vec power2(vec n) {  // 2^n for an integral n in [-126, 127]
   return r;
 }
 inline float sum(vec a) { return (a[0] + a[1]) + (a[2] + a[3]); }
+inline void sum4(vec a, vec b, vec c, vec d, float* out) {
+  out[0] = sum(a), out[1] = sum(b), out[2] = sum(c), out[3] = sum(d);
+}
 
 #endif
 

@@ -1,0 +1,36 @@
+"""Unquantized weights: a float tensor used as it lies in the file."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mistralrs.kernels.linear import linear
+from mistralrs.quant.weight import Weight
+
+
+class Plain(Weight):
+    """A float tensor [N, K] or [E, N, K], as a rule a view of a mapped file, in its own dtype."""
+
+    name: ClassVar[str] = "plain"
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+        self.shape, self.nbytes = tuple(tensor.shape), tensor.nbytes
+        self.bits = 8.0 * tensor.itemsize
+
+    def dequantize(self) -> Tensor:
+        """The tensor as float32."""
+        return self.tensor.float()
+
+    def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x [T, K] -> [T, N] in x's dtype."""
+        return linear(x, self.tensor, bias)
+
+    def product(self, x: Tensor, index: int) -> Tensor:
+        """x [M, K] times one matrix of a stack -> [M, N] in x's dtype."""
+        return linear(x, self.tensor[index])
+
+    def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
+        """Rows of an embedding table: ids [T] -> [T, K]; only these rows are read."""
+        return self.tensor[ids].to(dtype)
