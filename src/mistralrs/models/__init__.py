@@ -16,10 +16,17 @@ class Entry(NamedTuple):
 
 
 REGISTRY = {
+    "deepseek_v2": Entry("DeepseekV2", "DeepseekV2ForCausalLM", "deepseekv2"),
+    "deepseek_v3": Entry("DeepseekV3", "DeepseekV3ForCausalLM", "deepseekv3"),
+    "glm4_moe": Entry("Glm4Moe", "Glm4MoeForCausalLM", "glm4moe"),
+    "glm4_moe_lite": Entry("Glm4MoeLite", "Glm4MoeLiteForCausalLM", "glm4moelite"),
+    "gpt_oss": Entry("GptOss", "GptOssForCausalLM", "gptoss"),
     "llama": Entry("Llama", "LlamaForCausalLM", "llama"),
     "mistral": Entry("Mistral", "MistralForCausalLM", "mistral"),
+    "mixtral": Entry("Mixtral", "MixtralForCausalLM", "mixtral"),
     "qwen2": Entry("Qwen2", "Qwen2ForCausalLM", "qwen2"),
     "qwen3": Entry("Qwen3", "Qwen3ForCausalLM", "qwen3"),
+    "qwen3_moe": Entry("Qwen3Moe", "Qwen3MoeForCausalLM", "qwen3moe"),
 }
 
 SOURCES = {entry.source: key for key, entry in REGISTRY.items()}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mistralrs.kernels import attention, write
+from mistralrs.kernels.attention import attention, write
 from mistralrs.nn.batch import Batch
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mistralrs.kernels import glu
+from mistralrs.kernels.glu import glu
 from mistralrs.nn.linear import Linear
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mistralrs.kernels import rms_norm
+from mistralrs.kernels.norm import rms_norm
 from mistralrs.nn.linear import empty
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mistralrs.kernels import rope as rotate
+from mistralrs.kernels.rope import rope as rotate
 from mistralrs.nn.batch import Batch
 
 Spec = Mapping[str, Any]
