@@ -124,5 +124,6 @@ def put(
     if leaf in getattr(module, "matrices", ()):
         place(module, leaf, Plain(lazy.load().to(device, dtype)))
     else:
-        value = lazy.load().to(device, compute)
+        exact = leaf in getattr(module, "exact", ())  # small numbers that 16 bits would spoil
+        value = lazy.load().to(device, torch.float32 if exact else compute)
         module._parameters[leaf] = nn.Parameter(value, requires_grad=False)

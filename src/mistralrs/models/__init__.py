@@ -20,7 +20,6 @@ REGISTRY = {
     "deepseek_v3": Entry("DeepseekV3", "DeepseekV3ForCausalLM", "deepseekv3"),
     "glm4_moe": Entry("Glm4Moe", "Glm4MoeForCausalLM", "glm4moe"),
     "glm4_moe_lite": Entry("Glm4MoeLite", "Glm4MoeLiteForCausalLM", "glm4moelite"),
-    "gpt_oss": Entry("GptOss", "GptOssForCausalLM", "gptoss"),
     "llama": Entry("Llama", "LlamaForCausalLM", "llama"),
     "mistral": Entry("Mistral", "MistralForCausalLM", "mistral"),
     "mixtral": Entry("Mixtral", "MixtralForCausalLM", "mixtral"),

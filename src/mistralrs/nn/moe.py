@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from mistralrs.kernels.glu import glu
 from mistralrs.nn.checkpoint import Tensors, split, stack
-from mistralrs.nn.linear import empty
+from mistralrs.nn.linear import Linear, empty
 from mistralrs.quant.weight import Weight
 
 # Names of one expert's matrices in checkpoints; the second spelling is Mixtral's.
@@ -48,6 +48,36 @@ class Experts(nn.Module):
         y = getattr(self, f"{name}_proj").gather(x, ids)
         bias = getattr(self, f"{name}_bias")
         return y if bias is None else y + bias[ids]
+
+
+class Router(Linear):
+    """Logits of E experts in float32, whatever the dtype of activations.
+
+    `e_score_correction_bias` [E] balances the load (arXiv 2408.15664): it takes part in the choice of experts,
+    not in their weights.
+    """
+
+    exact = ("e_score_correction_bias",)
+    e_score_correction_bias: Tensor | None
+
+    def __init__(self, dim: int, count: int, correction: bool = False):
+        super().__init__(dim, count)
+        self.register_parameter("e_score_correction_bias", empty(count) if correction else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [T, D] -> float32 [T, E]."""
+        return super().forward(x.float())
+
+
+def in_best_groups(scores: Tensor, strength: Tensor, keep: int, other: float) -> Tensor:
+    """scores [T, E] where experts outside the `keep` strongest groups get `other`; strength [T, G].
+
+    Neighbouring experts form a group, as a rule on one machine (arXiv 2405.04434, section 2.2.2).
+    """
+    best = strength.topk(keep).indices
+    outside = torch.ones_like(strength, dtype=torch.bool).scatter(-1, best, False)
+    groups = scores.unflatten(-1, (strength.shape[-1], -1))
+    return groups.masked_fill(outside[..., None], other).flatten(-2)
 
 
 def softmax_top(logits: Tensor, k: int, renormalize: bool = True) -> tuple[Tensor, Tensor]:
