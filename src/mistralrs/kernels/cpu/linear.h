@@ -61,7 +61,7 @@ inline void band(const Linear& a, const float* panel, int64_t first, int64_t las
     const int64_t depth = least(DEPTH, a.inner - k);
     const float* w = panel + k * PANEL;
     const bool begin = k == 0, end = k + depth == a.inner;
-    tiles<ROWS, COLS>(bottom - top, last - first, [&](int64_t r, int64_t c, auto m, auto n) {
+    auto tile = [&](int64_t r, int64_t c, auto m, auto n) {
       vec acc[m.value][n.value];
       float* saved = partial + (r * PANEL + c) * W;
       if (begin) {
@@ -76,7 +76,11 @@ inline void band(const Linear& a, const float* panel, int64_t first, int64_t las
       UNROLL for (int i = 0; i < m.value; ++i) {
         UNROLL for (int j = 0; j < n.value; ++j) store(saved + (i * PANEL + j) * W, acc[i][j]);
       }
-    });
+    };
+    // A few rows of x stay in the first cache while the block of weights passes through it.
+    for (int64_t r = 0; r < bottom - top; r += ROWS)
+      tiles<ROWS, COLS>(least(ROWS, bottom - top - r), last - first,
+                        [&](int64_t, int64_t c, auto m, auto n) { tile(r, c, m, n); });
   }
   add_bias(a, a.y + top * a.cols + first, bottom - top, a.cols, first, last - first);
 }
