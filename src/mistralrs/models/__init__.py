@@ -16,10 +16,16 @@ class Entry(NamedTuple):
 
 
 REGISTRY = {
+    "granitemoehybrid": Entry(
+        "GraniteMoeHybrid", "GraniteMoeHybridForCausalLM", "granitemoehybrid"
+    ),
+    "lfm2": Entry("Lfm2", "Lfm2ForCausalLM", "lfm2"),
+    "lfm2_moe": Entry("Lfm2Moe", "Lfm2MoeForCausalLM", "lfm2moe"),
     "llama": Entry("Llama", "LlamaForCausalLM", "llama"),
     "mistral": Entry("Mistral", "MistralForCausalLM", "mistral"),
     "qwen2": Entry("Qwen2", "Qwen2ForCausalLM", "qwen2"),
     "qwen3": Entry("Qwen3", "Qwen3ForCausalLM", "qwen3"),
+    "qwen3_next": Entry("Qwen3Next", "Qwen3NextForCausalLM", "qwen3next"),
 }
 
 SOURCES = {entry.source: key for key, entry in REGISTRY.items()}
