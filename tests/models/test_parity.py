@@ -64,10 +64,11 @@ def load(folder, dtype: str = "f32") -> Driver:
 
 @pytest.fixture(scope="module", params=tiny.CASES)
 def case(request, tmp_path_factory):
-    """The reference's logits of A and B, and the checkpoint's folder."""
+    """The checkpoint's folder, the reference's logits of A and B, and those of A with rounded weights."""
     model = tiny.reference(request.param)
     folder = tiny.save(model, tmp_path_factory.mktemp("model"))
-    return folder, {"A": tiny.logits(request.param, A), "B": tiny.logits(request.param, B)}
+    expected = {name: tiny.logits(request.param, tokens) for name, tokens in zip("AB", (A, B), strict=True)}
+    return folder, expected | {"rounded": tiny.logits(request.param, A, torch.bfloat16)}
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -103,8 +104,9 @@ def test_bfloat16(case):
     folder, expected = case
     driver = load(folder, "bf16")
     found = driver.step([Turn(driver.start(A), len(A))])[0]
-    difference = (found - expected["A"]).norm() / expected["A"].norm()
-    assert difference < 0.03  # 8 bits of mantissa through 4 layers
+    difference = (found - expected["rounded"]).norm(dim=-1) / expected["rounded"].norm(dim=-1)
+    # Only the cache rounds activations; the median, since that may send a token to another expert.
+    assert difference.median() < 0.03
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:

@@ -4,8 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from mistralrs.kernels.glu import glu
+from mistralrs.nn.checkpoint import Tensors, split, stack
 from mistralrs.nn.linear import empty
 from mistralrs.quant.weight import Weight
+
+# Names of one expert's matrices in checkpoints; the second spelling is Mixtral's.
+SEPARATE = {
+    f"experts.{{}}.{old}.weight": f"experts.{new}_proj"
+    for new, names in {"gate": "gate_proj w1", "up": "up_proj w3", "down": "down_proj w2"}.items()
+    for old in names.split()
+}
 
 
 class Experts(nn.Module):
@@ -52,3 +60,12 @@ def top_softmax(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Router logits [T, E] -> weights and ids [T, k]: keep the best k, softmax over those."""
     best, expert = logits.float().topk(k)
     return torch.softmax(best, -1), expert
+
+
+def stacked(tensors: Tensors, width: int) -> Tensors:
+    """The experts of a checkpoint as three stacks, also where each lies alone or gate and up are fused.
+
+    `width` is the number of hidden features of one expert.
+    """
+    halves = {"experts.gate_proj": width, "experts.up_proj": width}
+    return split(stack(tensors, SEPARATE), {"experts.gate_up_proj": halves}, dim=1)
