@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from mistralrs.models import deepseek_v2
+from mistralrs.nn.activation import sigmoid
 from mistralrs.nn.decoder import Settings
 from mistralrs.nn.moe import in_best_groups
 
@@ -14,7 +15,7 @@ class MoE(deepseek_v2.MoE):
 
     def route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Router logits [T, E] -> weights and ids [T, k]; a group is as strong as its best two experts."""
-        cfg, scores = self.cfg, logits.sigmoid()
+        cfg, scores = self.cfg, sigmoid(logits)
         biased = scores + self.gate.e_score_correction_bias
         strength = biased.unflatten(-1, (cfg.n_group, -1)).topk(2).values.sum(-1)
         choice = in_best_groups(biased, strength, cfg.topk_group, float("-inf"))
