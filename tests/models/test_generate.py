@@ -9,6 +9,7 @@ from tokenizers import models, pre_tokenizers
 
 from mistralrs import CompletionRequest, ModelDType, Runner, Which
 from tests.models import tiny
+from tests.models.case import SIZES
 
 NEW = 24
 # 5 and 20 tokens grow past the 24 that the dynamic rope case was trained for, 43 begin beyond them.
@@ -22,7 +23,7 @@ def words(tokens) -> str:
 
 def write_tokenizer(folder) -> None:
     """A tokenizer whose words are the ids of the tiny checkpoints."""
-    vocabulary = {f"w{i}": i for i in range(tiny.SIZES["vocab_size"])}
+    vocabulary = {f"w{i}": i for i in range(SIZES["vocab_size"])}
     tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -37,7 +38,7 @@ def reference(model, prompt: list[int]) -> list[int]:
             tokens, attention_mask=torch.ones_like(tokens), do_sample=False, max_new_tokens=NEW
         )
     answer = out[0, len(prompt) :].tolist()
-    end = tiny.SIZES["eos_token_id"]
+    end = SIZES["eos_token_id"]
     return answer[: answer.index(end)] if end in answer else answer
 
 

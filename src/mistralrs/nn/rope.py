@@ -140,7 +140,7 @@ class Rope(nn.Module):
     def switched(self, batch: Batch, freq: Tensor, amplitude: float) -> tuple[Tensor, Tensor]:
         """Of LongRoPE's two sets the one for the sequence's length [T, dim / 2], [T, 1]; all its tokens use the same.
 
-        A sequence that outgrows the short set is computed again: see `regime`.
+        A sequence that outgrows the short set is computed again: see `salt`.
         """
         long = (prompts(batch) > self.spec["original_max_position_embeddings"])[:, None]
         short = self.freq.to(long.device)
@@ -160,14 +160,10 @@ class Rope(nn.Module):
         power = torch.arange(0, self.dim, 2, dtype=torch.int64).double() / self.dim
         return (1.0 / theta[:, None] ** power.to(theta.device)).float()
 
-    def salt(self, prompt: int) -> int:
-        """What else than the tokens decides the cached keys of a prompt of this length."""
+    def salt(self, prompt: int, length: int) -> int:
+        """What else than the tokens decides the cached keys of a sequence; when it changes they are worth nothing."""
         if self.kind == "dynamic" and prompt > self.spec["max_position_embeddings"]:
             return prompt
-        return self.regime(prompt)
-
-    def regime(self, length: int) -> int:
-        """A number whose change, as a sequence grows, makes all its cached keys worthless."""
         return int(self.long is not None and length > self.spec["original_max_position_embeddings"])
 
 

@@ -19,10 +19,9 @@ CASES = {
     "linear, every other layer": case(
         layer_types=["sliding_attention", "full_attention"] * 2, rope_parameters=ROPES
     ),
-    "one kv head, caps": case(
+    "one kv head, final cap": case(
         num_key_value_heads=1,
         layer_types=["full_attention"] + ["sliding_attention"] * 3,
-        attn_logit_softcapping=2.0,
         final_logit_softcapping=3.0,
     ),
 }

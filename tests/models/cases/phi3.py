@@ -7,7 +7,7 @@ def longrope(trained: int, count: int = 8, **spec) -> dict:
     """LongRoPE trained up to `trained` tokens."""
     factors = dict(
         short_factor=[1.0 + 0.05 * i for i in range(count)],
-        long_factor=[1.0 + 0.5 * i for i in range(count)],
+        long_factor=[1.0 + 0.3 * i for i in range(count)],
     )
     scaled = rope("longrope", **factors, original_max_position_embeddings=trained, **spec)
     return scaled | dict(original_max_position_embeddings=trained)
