@@ -96,12 +96,12 @@ inline void thick(const Linear& a, int64_t first, int64_t last, int64_t top, int
 inline void linear(const Linear& a) {
   typed(a.type, a.w, [&](auto w) {
     using T = typename Plain<decltype(w)>::type;
-    const int64_t size = most(1, a.inner * (int64_t)sizeof(T));
+    const int64_t size = most(1, a.inner * (int64_t)sizeof(T)), work = a.rows * a.cols * a.inner;
     if (a.rows <= THIN) {
       // Contiguous pieces of weights, at least 64 KB and about eight for each thread.
       const int64_t piece = most(ceil_div(65536, size), ceil_div(a.cols, 8 * threads()));
       auto body = [&](int64_t i) { thin<T>(a, i * piece, least(a.cols, (i + 1) * piece)); };
-      return parallel(ceil_div(a.cols, piece), body);
+      return parallel(ceil_div(a.cols, piece), work, body);
     }
     const int64_t panels = ceil_div(a.cols, PANEL);
     // Few panels for many threads: the rows are cut too, at the price of widening a panel more than once.
@@ -112,7 +112,7 @@ inline void linear(const Linear& a) {
       const int64_t first = i / heights * PANEL, top = i % heights * height;
       thick<T>(a, first, least(a.cols, first + PANEL), top, least(a.rows, top + height));
     };
-    parallel(panels * heights, body);
+    parallel(panels * heights, work, body);
   });
 }
 
