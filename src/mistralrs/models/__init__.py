@@ -33,6 +33,7 @@ REGISTRY = {
     "mixtral": Entry("Mixtral", "MixtralForCausalLM", "mixtral"),
     "phi": Entry("Phi", "PhiForCausalLM", "phi2"),
     "phi3": Entry("Phi3", "Phi3ForCausalLM", "phi3"),
+    "phimoe": Entry("Phimoe", "PhiMoEForCausalLM", "phi3.5moe"),
     "qwen2": Entry("Qwen2", "Qwen2ForCausalLM", "qwen2"),
     "qwen3": Entry("Qwen3", "Qwen3ForCausalLM", "qwen3"),
     "qwen3_moe": Entry("Qwen3Moe", "Qwen3MoeForCausalLM", "qwen3moe"),
