@@ -19,9 +19,7 @@ class ClampedExperts(Experts):
     """Experts that clamp both halves and add 1 to the linear one."""
 
     def __init__(self, cfg: Settings):
-        super().__init__(
-            cfg.num_local_experts, cfg.hidden_size, cfg.intermediate_size, bias=True
-        )
+        super().__init__(cfg.num_local_experts, cfg.hidden_size, cfg.intermediate_size, bias=True)
         self.alpha, self.limit = cfg.swiglu_alpha, cfg.swiglu_limit
 
     def mix(self, gate: Tensor, up: Tensor) -> Tensor:
@@ -67,7 +65,9 @@ class GptOss(Decoder):
 
     @classmethod
     def checkpoint(cls, cfg: Settings, tensors: Tensors) -> Tensors:
-        tensors = rename(unpacked(apart(rows_first(tensors))), {r"(experts\.\w+)_proj_bias$": r"\1_bias"})
+        tensors = rename(
+            unpacked(apart(rows_first(tensors))), {r"(experts\.\w+)_proj_bias$": r"\1_bias"}
+        )
         return tensors
 
 

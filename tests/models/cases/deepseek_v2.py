@@ -22,9 +22,7 @@ LITE = MLA | EXPERTS | dict(q_lora_rank=None, topk_method="greedy", n_group=1, t
 FULL = (
     MLA
     | EXPERTS
-    | dict(
-        topk_method="group_limited_greedy", n_group=4, topk_group=2, routed_scaling_factor=2.5
-    )
+    | dict(topk_method="group_limited_greedy", n_group=4, topk_group=2, routed_scaling_factor=2.5)
 )
 
 CASES = {
@@ -34,7 +32,9 @@ CASES = {
     ),
     "groups": Case("DeepseekV2", FULL),
     "groups, wide values, biases": Case(
-        "DeepseekV2", FULL | dict(v_head_dim=40, attention_bias=True, num_attention_heads=2, num_key_value_heads=2)
+        "DeepseekV2",
+        FULL
+        | dict(v_head_dim=40, attention_bias=True, num_attention_heads=2, num_key_value_heads=2),
     ),
     "narrow values, unequal yarn, tied, dense": Case(
         "DeepseekV2",

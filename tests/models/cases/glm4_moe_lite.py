@@ -11,8 +11,6 @@ CASES = {
     "dense layers between, tied": Case(
         "Glm4MoeLite",
         ONE
-        | dict(
-            mlp_layer_types=["sparse", "dense", "sparse", "dense"], tie_word_embeddings=True
-        ),
+        | dict(mlp_layer_types=["sparse", "dense", "sparse", "dense"], tie_word_embeddings=True),
     ),
 }
