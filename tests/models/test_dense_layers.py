@@ -17,7 +17,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("key, settings, layers", ROWS)
+@pytest.mark.parametrize(("key", "settings", "layers"), ROWS)
 def test_layers(key, settings, layers):
     sizes = SIZES | (LITE if key == "deepseek_v2" else EXPERTS) | settings
     architecture = find(key)

@@ -7,7 +7,7 @@ from mistralrs.quant import fp8
 
 
 @pytest.mark.parametrize(
-    "shape, block",
+    ("shape", "block"),
     [((4, 6), (2, 3)), ((5, 7), (2, 3)), ((1, 1), (128, 128)), ((130, 129), (128, 128))],
 )
 def test_unpack(shape, block):

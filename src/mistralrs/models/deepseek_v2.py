@@ -18,13 +18,14 @@ from mistralrs.nn.rope import Rope
 class MoE(nn.Module):
     """Routed experts, and a block as wide as `n_shared_experts` that every token visits."""
 
-    correction = False  # whether the router has a correction bias
+    router: type[Router] = Router
+    gate: Router
 
     def __init__(self, cfg: Settings):
         super().__init__()
         dim, width, act = cfg.hidden_size, cfg.moe_intermediate_size, cfg.hidden_act
         self.cfg = cfg
-        self.gate = Router(dim, cfg.n_routed_experts, self.correction)
+        self.gate = self.router(dim, cfg.n_routed_experts)
         self.experts = Experts(cfg.n_routed_experts, dim, width, act)
         self.shared_experts = GatedMLP(dim, width * cfg.n_shared_experts, act)
 

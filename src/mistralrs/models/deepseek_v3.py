@@ -5,13 +5,14 @@ from torch import Tensor, nn
 from mistralrs.models import deepseek_v2
 from mistralrs.nn.activation import sigmoid
 from mistralrs.nn.decoder import Settings
-from mistralrs.nn.moe import in_best_groups
+from mistralrs.nn.moe import BalancedRouter, in_best_groups
 
 
 class MoE(deepseek_v2.MoE):
     """Experts chosen by biased sigmoid scores and weighted by unbiased ones."""
 
-    correction = True
+    router = BalancedRouter
+    gate: BalancedRouter
 
     def route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Router logits [T, E] -> weights and ids [T, k]; a group is as strong as its best two experts."""

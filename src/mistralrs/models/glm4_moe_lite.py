@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from mistralrs.models import deepseek_v2, deepseek_v3
+from mistralrs.models import deepseek_v3
 from mistralrs.nn.decoder import Settings
 from mistralrs.nn.mlp import GatedMLP
 

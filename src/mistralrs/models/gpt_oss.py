@@ -65,18 +65,17 @@ class GptOss(Decoder):
 
     @classmethod
     def checkpoint(cls, cfg: Settings, tensors: Tensors) -> Tensors:
-        tensors = rename(
-            unpacked(apart(rows_first(tensors))), {r"(experts\.\w+)_proj_bias$": r"\1_bias"}
-        )
-        return tensors
+        experts = unpacked(apart(rows_first(tensors)))
+        return rename(experts, {r"(experts\.\w+)_proj_bias$": r"\1_bias"})
 
 
 def rows_first(tensors: Tensors) -> Tensors:
     """The stacks of `save_pretrained` [E, K, N] turned to [E, N, K], as all others are."""
 
     def turned(name: str, tensor: Lazy) -> Lazy:
-        stack = name.endswith(("experts.gate_up_proj", "experts.down_proj"))
-        return tensor.transpose().map(Tensor.contiguous) if stack else tensor
+        if name.endswith("experts.down_proj"):
+            return tensor.transpose().map(Tensor.contiguous)
+        return tensor.transpose() if name.endswith("experts.gate_up_proj") else tensor
 
     return {name: turned(name, tensor) for name, tensor in tensors.items()}
 

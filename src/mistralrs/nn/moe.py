@@ -51,22 +51,22 @@ class Experts(nn.Module):
 
 
 class Router(Linear):
-    """Logits of E experts in float32, whatever the dtype of activations.
-
-    `e_score_correction_bias` [E] balances the load (arXiv 2408.15664): it takes part in the choice of experts,
-    not in their weights.
-    """
-
-    exact = ("e_score_correction_bias",)
-    e_score_correction_bias: Tensor | None
-
-    def __init__(self, dim: int, count: int, correction: bool = False):
-        super().__init__(dim, count)
-        self.register_parameter("e_score_correction_bias", empty(count) if correction else None)
+    """Logits of E experts in float32, whatever the dtype of activations."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x [T, D] -> float32 [T, E]."""
         return super().forward(x.float())
+
+
+class BalancedRouter(Router):
+    """A router with a bias [E] for the choice of experts, not for their weights (arXiv 2408.15664)."""
+
+    exact = ("e_score_correction_bias",)
+    e_score_correction_bias: Tensor
+
+    def __init__(self, dim: int, count: int):
+        super().__init__(dim, count)
+        self.e_score_correction_bias = empty(count)
 
 
 def in_best_groups(scores: Tensor, strength: Tensor, keep: int, other: float) -> Tensor:

@@ -1,6 +1,5 @@
 """FP8 in blocks: a scale for every square of numbers, as DeepSeek V3 and Qwen 3 FP8 are published."""
 
-import torch
 from torch import Tensor
 
 
