@@ -77,7 +77,8 @@ def split_up(tensors: Tensors, heads: int, nope_dim: int, v_dim: int) -> Tensors
         if not found:
             out[name] = tensor
             continue
-        stack = tensor.reshape(heads, nope_dim + v_dim, tensor.shape[1])
+        (whole,) = tensor.split((heads * (nope_dim + v_dim),))  # raises where config.json differs
+        stack = whole.reshape(heads, nope_dim + v_dim, tensor.shape[1])
         k, v = stack.split((nope_dim, v_dim), 1)
         out |= {f"{prefix}up_k": k.transpose().map(Tensor.contiguous), f"{prefix}up_v": v}
     return out
