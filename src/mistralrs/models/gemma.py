@@ -29,7 +29,7 @@ class Block(llama.Block):
 
 
 class Gemma(Decoder):
-    Block = Block
+    Block: type[nn.Module] = Block
     defaults = dict(
         llama.Llama.defaults,
         hidden_act="gelu_pytorch_tanh",

@@ -18,9 +18,7 @@ class Block(llama.Block):
         self.post_mlp_layernorm = self.norm(cfg)
 
     def attention(self, cfg: Settings, layer: int) -> Attention:
-        return llama.attention(
-            cfg, bias=cfg.attention_bias, rope=llama.rope(cfg, interleaved=True)
-        )
+        return llama.attention(cfg, bias=cfg.attention_bias, rope=llama.rope(cfg, interleaved=True))
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]."""

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from mistralrs.kernels.glu import activate, glu
 from mistralrs.nn.linear import Linear
 
-
 ACT_NAMES = {"gelu_new": "gelu_pytorch_tanh"}  # other names of the kernels' functions
 
 

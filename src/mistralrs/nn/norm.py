@@ -21,6 +21,8 @@ class RMSNorm(nn.Module):
 class LayerNorm(nn.Module):
     """(x - mean) / deviation * weight + bias."""
 
+    bias: Tensor | None
+
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True):
         super().__init__()
         self.weight, self.eps = empty(dim), eps
