@@ -1,4 +1,4 @@
-"""The same weights and settings in the layouts of the hub: the logits must not differ in a single bit."""
+"""The same weights in the layouts of the hub: the logits must not differ in a single bit."""
 
 import json
 from collections.abc import Callable
@@ -71,28 +71,6 @@ def in_blocks(weights: Weights, config: Settings) -> tuple[Files, Files]:
     return (wide, config), (narrow, config | {"quantization_config": quantization})
 
 
-def spelled(weights: Weights, config: Settings) -> tuple[Files, Files]:
-    """config.json as transformers 5 writes it, and as the hub's older files have it."""
-    old = dict(config, torch_dtype=config["dtype"])
-    del old["dtype"]
-    rope = dict(old.pop("rope_parameters"))
-    old["rope_theta"] = rope.pop("rope_theta")
-    if "partial_rotary_factor" in rope:
-        old["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
-    kind = rope.pop("rope_type")
-    old["rope_scaling"] = None if kind == "default" else rope | {"type": kind}
-    for key in ("head_dim", "qk_head_dim", "rope_interleave"):  # which the old ones leave out
-        if old["model_type"].startswith("deepseek"):
-            old.pop(key, None)
-    if old["model_type"] == "qwen3_moe":
-        old["num_experts"] = old.pop("num_local_experts")
-    if old["model_type"] == "glm4_moe_lite":
-        old |= {"mlp_layer_types": None, "first_k_dense_replace": 1}
-    if old["model_type"] == "phimoe":
-        old["architectures"] = ["PhiMoEForCausalLM"]
-    return (weights, config), (weights, old)
-
-
 LAYOUTS: dict[str, tuple[str, Callable[[Weights, Settings], tuple[Files, Files]]]] = {
     "fused mixtral": ("mixtral", fused),
     "fused qwen3_moe": ("qwen3_moe", fused),
@@ -100,14 +78,6 @@ LAYOUTS: dict[str, tuple[str, Callable[[Weights, Settings], tuple[Files, Files]]
     "mxfp4 gpt_oss": ("gpt_oss", packed),
     "fp8 deepseek_v3": ("deepseek_v3", in_blocks),
     "fp8 qwen3": ("qwen3", in_blocks),
-    "old mixtral": ("mixtral", spelled),
-    "old qwen3_moe": ("qwen3_moe dense layers first, biases, yarn", spelled),
-    "old deepseek_v2": ("deepseek_v2 lite, yarn", spelled),
-    "old deepseek_v3": ("deepseek_v3 yarn, wide values", spelled),
-    "old gpt_oss": ("gpt_oss", spelled),
-    "old glm4_moe": ("glm4_moe", spelled),
-    "old glm4_moe_lite": ("glm4_moe_lite", spelled),
-    "old phimoe": ("phimoe longrope, long", spelled),
 }
 
 
