@@ -33,7 +33,9 @@ class GatedAttention(Attention):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]."""
-        assert self.rope and self.q_norm and self.k_norm
+        assert self.rope is not None
+        assert self.q_norm is not None
+        assert self.k_norm is not None
         q, gate = self.q_proj(x).unflatten(-1, (-1, 2 * self.head_dim)).chunk(2, -1)
         k, v = self.heads(self.k_proj(x)), self.heads(self.v_proj(x))
         q, k = self.rope(self.q_norm(q), batch), self.rope(self.k_norm(k), batch)
