@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mistralrs.api import check
+from mistralrs.api import check, later
 from mistralrs.api.errors import ConfigError, NotSupportedError, RequestError
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt
@@ -98,12 +98,14 @@ class Pipeline:
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
         """Check a chat request and make it ready to run."""
+        later.refuse("ChatCompletionRequest", request, later.REQUEST)
         prompt = self.prompter.chat(request)
         reply = ChatReply(prompt, self.prompter.tokenizer, self.format, self.header())
         return Chat(self.call(prompt, timeout), reply)
 
     def completion(self, request: CompletionRequest, timeout: float | None) -> "Completion":
         """Check a completion request and make it ready to run."""
+        later.refuse("CompletionRequest", request, later.REQUEST)
         prompt = self.prompter.completion(request)
         return Completion(
             self.call(prompt, timeout), CompletionReply(request, prompt, self.header())
@@ -152,15 +154,14 @@ class Chat:
         return self.reply.response(cost(self.call.job))
 
     def chunks(self) -> Iterator[ChatCompletionChunkResponse]:
-        """The response as it is written."""
-        for piece in self.call.pieces():
-            yield from self.said(piece)
+        """The response as it is written, from now on."""
+        pieces = self.call.pieces()
+        return (chunk for piece in pieces for chunk in self.said(piece))
 
-    async def chunks_async(self) -> AsyncIterator[ChatCompletionChunkResponse]:
+    def chunks_async(self) -> AsyncIterator[ChatCompletionChunkResponse]:
         """`chunks` for an event loop."""
-        async for piece in self.call.pieces_async():
-            for chunk in self.said(piece):
-                yield chunk
+        pieces = self.call.pieces_async()
+        return (chunk async for piece in pieces for chunk in self.said(piece))
 
     def said(self, piece: Piece) -> list[ChatCompletionChunkResponse]:
         """The chunks of one piece."""
@@ -196,18 +197,6 @@ def cost(job: Job) -> Cost:
     )
 
 
-FIELDS_TO_COME = {
-    "topology": "topology files",
-    "organization": "ISQ organizations",
-    "from_uqff": "UQFF files",
-    "write_uqff": "UQFF files",
-    "calibration_file": "importance matrices",
-    "imatrix": "importance matrices",
-    "matformer_config_path": "MatFormer slices",
-    "matformer_slice_name": "MatFormer slices",
-}
-
-
 def load(which: Which, settings: Settings) -> Pipeline:
     """Load the model that `which` names; raises NotSupportedError for a kind without a loader."""
     if not isinstance(which, Which):
@@ -217,11 +206,7 @@ def load(which: Which, settings: Settings) -> Pipeline:
             f"{type(which).__qualname__} has no loader yet; this version loads Which.Plain: text models "
             "from Hugging Face safetensors or PyTorch files"
         )
-    for name, what in FIELDS_TO_COME.items():
-        if getattr(which, name) is not None:
-            raise NotSupportedError(
-                f"Which.Plain({name}=...): {what} are not available yet; leave it out"
-            )
+    later.refuse("Which.Plain", which, later.WHICH)
     return load_plain(which, settings)
 
 

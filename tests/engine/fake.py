@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -39,10 +41,15 @@ def expected(tokens, limit: int) -> list[int]:
 class Fake:
     """`Batch -> logits`, from nothing but the pages that the batch names."""
 
+    copy: Callable[[int, int], None] | None = None
+
     def __init__(self, pages: int, size: int, pause: float = 0.0):
         self.memory = torch.full((pages, size), -1)
         self.size, self.pause, self.steps = size, pause, 0
         self.fail_on: set[int] = set()  # a batch with one of these tokens raises
+
+    def salt(self, prompt: int, length: int) -> int:
+        return 0
 
     def __call__(self, batch):
         self.steps += 1
@@ -79,9 +86,9 @@ class Recurrent(Fake):
     the pages. A failing batch has already moved the states of its sequences on.
     """
 
-    def __init__(self, pages: int, size: int, slots: int, pause: float = 0.0):
+    def __init__(self, pages: int, size: int, pause: float = 0.0):
         super().__init__(pages, size, pause)
-        self.states = [-1] * slots
+        self.states: dict[int, int] = {}
         self.sizes: list[int] = []  # sequences of each step
         self.fail_at: set[int] = set()  # numbers of steps that raise
 
@@ -157,25 +164,31 @@ class Caller:
         return next(p.finish for p in self.pieces if p.index == index and p.finish)
 
 
-def start(pages: int = 64, size: int = 4, pause: float = 0.0, **limits) -> tuple[Engine, Fake]:
+class Switching(Fake):
+    """A fake model that remembers tokens in another way in sequences of more than LIMIT tokens, as LongRoPE does."""
+
+    LIMIT = 12
+
+    def salt(self, prompt: int, length: int) -> int:
+        return int(length > self.LIMIT)
+
+    def remember(self, batch, b: int, start: int, end: int) -> None:
+        mark = VOCAB * self.salt(0, int(batch.prompts[b]))
+        super().remember(replace(batch, tokens=batch.tokens + mark), b, start, end)
+
+    def recall(self, batch, b: int) -> list[int]:
+        told = super().recall(batch, b)
+        assert {token // VOCAB for token in told} == {self.salt(0, len(told))}, "mixed or stale"
+        return [token % VOCAB for token in told]
+
+
+def start(
+    pages: int = 64, size: int = 4, pause: float = 0.0, kind: type[Fake] = Fake, **limits
+) -> tuple[Engine, Fake]:
     """An engine over a fake model."""
-    model = Fake(pages, size, pause)
-    body = Body(model, torch.device("cpu"))
-    return Engine(body, sized(pages, size, **limits)), model
-
-
-def start_recurrent(
-    pages: int = 64, size: int = 4, pause: float = 0.0, **limits
-) -> tuple[Engine, Recurrent]:
-    """An engine over a fake model with recurrent layers."""
-    sizes = sized(pages, size, **limits)
-    model = Recurrent(pages, size, sizes.max_running + sizes.snapshots, pause)
-    return Engine(Body(model, torch.device("cpu"), copy=model.copy), sizes), model
-
-
-def sized(pages: int, size: int, **limits) -> Limits:
-    """Small limits."""
-    return Limits(**dict(context=pages * size, pages=pages, page_size=size, budget=16) | limits)
+    model = kind(pages, size, pause)
+    limits = dict(context=pages * size, pages=pages, page_size=size, budget=16) | limits
+    return Engine(Body(model, torch.device("cpu"), model.salt, model.copy), Limits(**limits)), model
 
 
 def prompt(tokens, limit: int = 8, **rules) -> Prompt:

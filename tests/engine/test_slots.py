@@ -10,7 +10,7 @@ import pytest
 
 from mistralrs.api.errors import EngineError
 from mistralrs.engine.memory import Slots
-from tests.engine.fake import Caller, expected, prompt, start_recurrent
+from tests.engine.fake import Caller, Recurrent, expected, prompt, start
 from tests.engine.test_engine import grow, settle
 
 LONG = [(7 * i) % 49 + 1 for i in range(41)]
@@ -38,7 +38,7 @@ def check_idle(engine) -> None:
 @pytest.fixture
 def engine():
     """An engine over a recurrent fake model, whose slots must be in order at the end."""
-    one, _ = start_recurrent()
+    one, _ = start(kind=Recurrent)
     yield one
     check_idle(one)
     one.close()
@@ -66,7 +66,7 @@ def test_an_answer_leaves_one_snapshot(engine):
 
 
 def test_a_long_prompt_leaves_one_snapshot_and_a_branch_another():
-    engine, _ = start_recurrent(budget=8)
+    engine, _ = start(kind=Recurrent, budget=8)
     ask(engine, LONG, 1)
     saved = engine.scheduler.slots.saved
     assert len(saved) == 1
@@ -81,7 +81,7 @@ def test_a_long_prompt_leaves_one_snapshot_and_a_branch_another():
 @pytest.mark.parametrize("snapshots", [0, 1, 2])
 def test_few_snapshots(snapshots):
     """The least recently used one goes; prompts without one are computed again."""
-    engine, _ = start_recurrent(snapshots=snapshots)
+    engine, _ = start(kind=Recurrent, snapshots=snapshots)
     prompts = [[i, *LONG[:12]] for i in (1, 2, 3)]
     for tokens in prompts:
         ask(engine, tokens, 1)
@@ -92,7 +92,7 @@ def test_few_snapshots(snapshots):
 
 
 def test_without_reuse_of_pages():
-    engine, _ = start_recurrent(reuse=False)
+    engine, _ = start(kind=Recurrent, reuse=False)
     assert [ask(engine, LONG).job.cached for _ in range(2)] == [0, 0]
     assert not engine.scheduler.slots.saved
     check_idle(engine)
@@ -102,7 +102,7 @@ def test_without_reuse_of_pages():
 @pytest.mark.parametrize("budget", [3, 16, 64])
 def test_without_kept_keys(budget):
     """Every token is computed again at every step, from a state of zeros."""
-    engine, model = start_recurrent(keep=False, budget=budget)
+    engine, model = start(kind=Recurrent, keep=False, budget=budget)
     caller = ask(engine, LONG[:10], 6)
     assert caller.job.cached == 0
     callers = [Caller(engine, prompt([i, *LONG[:10]], 6)) for i in range(1, 9)]
@@ -118,7 +118,7 @@ def test_continuations_start_from_the_same_state(engine):
 
 
 def test_preemption():
-    engine, _ = start_recurrent(pages=12, size=4, context=40, snapshots=3)
+    engine, _ = start(kind=Recurrent, pages=12, size=4, context=40, snapshots=3)
     prompts = [[i + 1, *range(1, 10)] for i in range(8)]
     callers = [Caller(engine, prompt(p, 25, stop_ids=frozenset())) for p in prompts]
     for tokens, caller in zip(prompts, callers, strict=True):
@@ -128,7 +128,7 @@ def test_preemption():
 
 
 def test_cancellation():
-    engine, model = start_recurrent(pause=0.005, budget=4)
+    engine, model = start(kind=Recurrent, pause=0.005, budget=4)
     gone = Caller(engine, prompt(LONG, 100))
     stays = Caller(engine, prompt(LONG[:30], 6))
     while model.steps < 3:
@@ -145,7 +145,7 @@ def test_cancellation():
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_failing_step_is_computed_again(keep, snapshots):
     """States have moved on when a batch raises; nobody's answer may show it."""
-    engine, model = start_recurrent(snapshots=snapshots, keep=keep)
+    engine, model = start(kind=Recurrent, snapshots=snapshots, keep=keep)
     model.fail_at = {8}
     gate = threading.Event()
     engine.call(gate.wait)
@@ -163,7 +163,7 @@ def test_a_failing_step_is_computed_again(keep, snapshots):
 
 
 def test_a_failing_request_ends_alone():
-    engine, model = start_recurrent(pause=0.001)
+    engine, model = start(kind=Recurrent, pause=0.001)
     model.fail_on = {48}
     good = {i: expected([i, 2, 3], 20) for i in range(1, 40)}
     good = dict([pair for pair in good.items() if 48 not in pair[1]][:5])
@@ -177,11 +177,11 @@ def test_a_failing_request_ends_alone():
 
 
 def test_snapshots_are_forgotten_with_the_pages():
-    engine, model = start_recurrent()
+    engine, model = start(kind=Recurrent)
     ask(engine, LONG)
     settle(engine)
     engine.call(engine.scheduler.clear)
-    engine.call(lambda: model.states.__setitem__(slice(None), [-1] * len(model.states)))
+    engine.call(model.states.clear)
     assert [ask(engine, LONG).job.cached for _ in range(2)] == [0, 40]
     engine.close()
 

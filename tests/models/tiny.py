@@ -21,7 +21,7 @@ CASES: dict[str, Case] = {
 def reference(case: str) -> transformers.PreTrainedModel:
     """The transformers model of a case, with every weight, norm and bias away from its initial value."""
     one = CASES[case]
-    config = getattr(transformers, f"{one.prefix}Config")(**one.sizes)
+    config = getattr(transformers, f"{one.config or one.prefix}Config")(**one.sizes)
     config._attn_implementation = "eager"
     model = getattr(transformers, f"{one.prefix}ForCausalLM")(config).eval().float()
     generator = torch.Generator().manual_seed(1)

@@ -4,9 +4,9 @@ import math
 
 from torch import Tensor, nn
 
-from mistralrs.kernels.glu import glu
+from mistralrs.kernels.glu import activate, glu
 from mistralrs.models import llama
-from mistralrs.nn.activation import silu, softplus
+from mistralrs.nn.activation import softplus
 from mistralrs.nn.attention import Attention
 from mistralrs.nn.batch import Batch
 from mistralrs.nn.checkpoint import Lazy, rename, split
@@ -51,7 +51,9 @@ class Mamba(nn.Module):
         """x [T, D] -> [T, D]."""
         gate, mixed, dt = self.in_proj(x).split([self.inner, self.mixed, self.heads], -1)
         pairs = self.groups * self.size
-        value, b, c = silu(self.conv1d(mixed, batch)).split([self.inner, pairs, pairs], -1)
+        value, b, c = activate(self.conv1d(mixed, batch), "silu").split(
+            [self.inner, pairs, pairs], -1
+        )
         value = value.unflatten(-1, (self.heads, -1)).float()
         dt = softplus(dt.float() + self.dt_bias).clamp(*self.limits)
         decay = (-self.A_log.float().exp() * dt).exp()

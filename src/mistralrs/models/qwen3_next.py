@@ -5,9 +5,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mistralrs.kernels.glu import glu
+from mistralrs.kernels.glu import activate, glu
 from mistralrs.models import llama
-from mistralrs.nn.activation import sigmoid, silu, softplus
+from mistralrs.nn.activation import sigmoid, softplus
 from mistralrs.nn.attention import Attention
 from mistralrs.nn.batch import Batch
 from mistralrs.nn.checkpoint import Lazy
@@ -64,7 +64,7 @@ class GatedDeltaNet(nn.Module):
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]."""
         q, k, v, z, b, a = self.project(x)
-        mixed = silu(self.conv1d(torch.cat([q, k, v], -1), batch))
+        mixed = activate(self.conv1d(torch.cat([q, k, v], -1), batch), "silu")
         q, k, v = mixed.split([self.key, self.key, self.value], -1)
         decay = (-self.A_log.float().exp() * softplus(a.float() + self.dt_bias)).exp()
         q, k = self.spread(q) * self.k_dim**-0.5, self.spread(k)
