@@ -25,7 +25,9 @@ REGISTRY = {
     "glm4_moe": Entry("Glm4Moe", "Glm4MoeForCausalLM", "glm4moe"),
     "glm4_moe_lite": Entry("Glm4MoeLite", "Glm4MoeLiteForCausalLM", "glm4moelite"),
     "gpt_oss": Entry("GptOss", "GptOssForCausalLM", "gptoss"),
-    "granitemoehybrid": Entry("GraniteMoeHybrid", "GraniteMoeHybridForCausalLM", "granitemoehybrid"),
+    "granitemoehybrid": Entry(
+        "GraniteMoeHybrid", "GraniteMoeHybridForCausalLM", "granitemoehybrid"
+    ),
     "lfm2": Entry("Lfm2", "Lfm2ForCausalLM", "lfm2"),
     "lfm2_moe": Entry("Lfm2Moe", "Lfm2MoeForCausalLM", "lfm2_moe"),
     "llama": Entry("Llama", "LlamaForCausalLM", "llama"),

@@ -47,8 +47,8 @@ class Block(nn.Module):
     def __init__(self, cfg: Settings, layer: int):
         super().__init__()
         short = cfg.layer_types[layer] == "conv"
-        self.conv = ShortConv(cfg) if short else None
-        self.self_attn = None if short else attention(cfg)
+        self.mixer = "conv" if short else "self_attn"  # its name in checkpoints
+        self.add_module(self.mixer, ShortConv(cfg) if short else attention(cfg))
         self.feed_forward = self.mixture(cfg, layer)
         self.operator_norm = RMSNorm(cfg.hidden_size, cfg.norm_eps)
         self.ffn_norm = RMSNorm(cfg.hidden_size, cfg.norm_eps)
@@ -59,7 +59,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]."""
-        x = x + (self.conv or self.self_attn)(self.operator_norm(x), batch)
+        x = x + getattr(self, self.mixer)(self.operator_norm(x), batch)
         return x + self.feed_forward(self.ffn_norm(x))
 
 

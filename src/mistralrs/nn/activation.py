@@ -13,11 +13,6 @@ def sigmoid(x: Tensor) -> Tensor:
     return 1 / (1 + torch.exp(-x))
 
 
-def silu(x: Tensor) -> Tensor:
-    """x sigmoid(x)."""
-    return x / (1 + torch.exp(-x))
-
-
 def softplus(x: Tensor) -> Tensor:
     """log(1 + e^x), without overflow."""
     return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))

@@ -46,7 +46,11 @@ class Conv(nn.Module):
             tail = torch.arange(self.past)
             counts = starts[1:] - starts[:-1]
             rows = torch.arange(int(starts[-1])) + (shift + self.past).repeat_interleave(counts)
-            places = rows, (starts[:-1] + shift)[:, None] + tail, (starts[1:] + shift)[:, None] + tail
+            places = (
+                rows,
+                (starts[:-1] + shift)[:, None] + tail,
+                (starts[1:] + shift)[:, None] + tail,
+            )
             batch.memo[key] = tuple(place.to(batch.tokens.device) for place in places)
         return batch.memo[key]
 
@@ -63,7 +67,13 @@ class Recurrence(nn.Module):
         self.cache = State(state=(heads, k_dim, v_dim))
 
     def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, decay: Tensor, batch: Batch, beta: Tensor | None = None
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        decay: Tensor,
+        batch: Batch,
+        beta: Tensor | None = None,
     ) -> Tensor:
         """q, k [T, H, K], v [T, H, V], decay and beta [T, H] -> [T, H, V], computed in float32."""
         q, k = q.float()[..., None], k.float()[..., None]

@@ -12,6 +12,7 @@ CASES = {
         | dict(tie_word_embeddings=True, conv_bias=True, block_multiple_of=20, conv_L_cache=4),
     ),
     "one kv head, two thirds": Case(
-        "Lfm2", TYPES | dict(num_key_value_heads=1, block_ffn_dim_multiplier=1.3, block_multiple_of=8)
+        "Lfm2",
+        TYPES | dict(num_key_value_heads=1, block_ffn_dim_multiplier=1.3, block_multiple_of=8),
     ),
 }
