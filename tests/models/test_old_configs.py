@@ -43,6 +43,15 @@ OLD = {
         "rope_parameters swiglu_alpha",
         dict(rope_theta=1e4, rope_scaling=dict(rope_type="yarn", truncate=False, **YARN)),
     ),
+    "granitemoehybrid dense, nope": (
+        "rope_parameters time_step_limit",
+        dict(layer_types=["mamba", "attention", "mamba", "mamba"], position_embedding_type="nope"),
+    ),
+    "lfm2 tied, biases, adjusted width, 4 taps": (
+        "rope_parameters layer_types intermediate_size tie_word_embeddings",
+        dict(rope_theta=1e6, full_attn_idxs=[1], block_ff_dim=96, tie_embedding=True),
+    ),
+    "lfm2_moe": ("rope_parameters", dict(rope_theta=1e6)),
     "mixtral": ("rope_parameters head_dim", dict(rope_theta=1e6)),
     "phi": ("rope_parameters qk_layernorm", dict(rope_theta=1e4, partial_rotary_factor=0.5)),
     "phi3": ("rope_parameters", dict(rope_scaling=None)),
@@ -62,6 +71,10 @@ OLD = {
     "qwen3_moe": (
         "rope_parameters num_local_experts use_sliding_window",
         dict(num_experts=8, rope_theta=1e4, mlp_only_layers=None, max_window_layers=4),
+    ),
+    "qwen3_next": (
+        "rope_parameters layer_types mlp_only_layers",
+        dict(full_attention_interval=4, use_sliding_window=False, partial_rotary_factor=0.25),
     ),
     "smollm3": ("rope_parameters no_rope_layers layer_types tie_word_embeddings", {}),
     "starcoder2": ("rope_parameters tie_word_embeddings use_bias", dict(rope_theta=1e4)),
