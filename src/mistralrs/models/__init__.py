@@ -16,11 +16,16 @@ class Entry(NamedTuple):
 
 
 REGISTRY = {
+    "embeddinggemma": Entry("EmbeddingGemma", "Gemma3TextModel", "embeddinggemma"),
+    "gemma3_text": Entry("Gemma3", "Gemma3ForCausalLM", "gemma3text"),
     "llama": Entry("Llama", "LlamaForCausalLM", "llama"),
     "mistral": Entry("Mistral", "MistralForCausalLM", "mistral"),
     "qwen2": Entry("Qwen2", "Qwen2ForCausalLM", "qwen2"),
     "qwen3": Entry("Qwen3", "Qwen3ForCausalLM", "qwen3"),
 }
+
+# What `EmbeddingArchitecture` calls by another name: any decoder gives embeddings when its head is left off.
+EMBEDDINGS = {"qwen3embedding": "qwen3"}
 
 SOURCES = {entry.source: key for key, entry in REGISTRY.items()}
 REGISTERED: dict[str, type[Decoder]] = {}  # by users, under the class name
@@ -42,7 +47,7 @@ def find(key: str) -> type[Decoder]:
 def key_of(arch: str) -> str:
     """The registry key of an SDK architecture name; raises NotSupportedError when it has no file yet."""
     for key, entry in REGISTRY.items():
-        if arch in (entry.arch, key):
+        if EMBEDDINGS.get(arch, arch) in (entry.arch, key):
             return key
     known = ", ".join(sorted(e.arch for e in REGISTRY.values()))
     raise NotSupportedError(f"architecture '{arch}' is not available yet; these are: {known}")
