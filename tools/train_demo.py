@@ -83,9 +83,9 @@ def rows(tokenizer: Tokenizer, seed: int) -> list[Row]:
     return [row for row in made if len(row[0]) <= MAX_LENGTH]
 
 
-def batches(tokenizer: Tokenizer, tokens: int) -> Iterator[list[Row]]:
+def batches(tokenizer: Tokenizer, tokens: int, first: int) -> Iterator[list[Row]]:
     """Yield batches of about `tokens` tokens without end; rows of like length go together."""
-    for seed in range(SEED * 1000, SEED * 1000 + 10**6):
+    for seed in range(first * 1000, first * 1000 + 10**6):
         ready = packed(sorted(rows(tokenizer, seed), key=lambda row: len(row[0])), tokens)
         random.Random(seed).shuffle(ready)
         yield from ready
@@ -126,7 +126,7 @@ def train(model: Qwen3ForCausalLM, tokenizer: Tokenizer, args: argparse.Namespac
     """Train for the asked steps, or until the time is up; return what was done."""
     optimizer = Optimizer(model, args.muon_rate, args.adam_rate)
     start, seen = time.monotonic(), 0
-    for step, batch in enumerate(batches(tokenizer, args.tokens)):
+    for step, batch in enumerate(batches(tokenizer, args.tokens, args.seed)):
         minutes = (time.monotonic() - start) / 60
         progress = max(step / args.steps, minutes / args.minutes)
         if progress >= 1:
@@ -185,6 +185,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=45, help="the schedule ends by then")
     parser.add_argument("--tokens", type=int, default=2048, help="tokens per step")
+    parser.add_argument("--seed", type=int, default=SEED, help="another one gives other text")
+    parser.add_argument("--resume", action="store_true", help="go on with the model in --out")
     parser.add_argument("--muon-rate", type=float, default=5e-3)
     parser.add_argument("--adam-rate", type=float, default=3e-3)
     parser.add_argument("--per-skill", type=int, default=40, help="held-out examples per skill")
@@ -201,15 +203,28 @@ def evaluate(model: Qwen3ForCausalLM, tokenizer: Tokenizer, per_skill: int) -> t
     return score(tried, greedy), score(tried, answers(model, tokenizer, tried, 1.0))
 
 
+def new_tokenizer(folder: Path) -> Tokenizer:
+    """Train a tokenizer on generated text and save it."""
+    corpus = ("".join(text for text, _ in pieces) for pieces in texts(SEED, 30000))
+    tokenizer = train_tokenizer(corpus, VOCAB_SIZE)
+    save_tokenizer(tokenizer, folder, TEMPLATE_FILE.read_text(), CONTEXT)
+    return tokenizer
+
+
+def beginning(args: argparse.Namespace) -> tuple[Qwen3ForCausalLM, Tokenizer]:
+    """Start anew, or from the model that is already in the folder."""
+    torch.manual_seed(args.seed)
+    if not args.resume:
+        return Qwen3ForCausalLM(config()), new_tokenizer(args.out)
+    tokenizer = Tokenizer.from_file(str(args.out / "tokenizer.json"))
+    return Qwen3ForCausalLM.from_pretrained(args.out, dtype=torch.float32).train(), tokenizer
+
+
 def main() -> None:
     """Do everything in order."""
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(SEED)
-    corpus = ("".join(text for text, _ in pieces) for pieces in texts(SEED, 30000))
-    tokenizer = train_tokenizer(corpus, VOCAB_SIZE)
-    save_tokenizer(tokenizer, args.out, TEMPLATE_FILE.read_text(), CONTEXT)
-    model = Qwen3ForCausalLM(config())
+    model, tokenizer = beginning(args)
     done = train(model, tokenizer, args) | {"parameters": model.num_parameters()}
     round_to_bf16(model.eval())
     save_model(model, tokenizer, args.out)

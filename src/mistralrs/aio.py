@@ -13,7 +13,7 @@ from mistralrs.api.responses import (
 from mistralrs.api.which import Which
 from mistralrs.embedder import late
 from mistralrs.pipeline import Chat
-from mistralrs.runner import Runner, named
+from mistralrs.runner import Runner, target
 
 
 class AsyncChatStream(AsyncIterator[ChatCompletionChunkResponse]):
@@ -59,7 +59,9 @@ class AsyncRunner:
         timeout: float | None = None,
     ) -> ChatCompletionResponse | AsyncChatStream:
         """Answer a chat: the whole response, or an async iterator of chunks when `request.stream` is set."""
-        pipeline = await asyncio.to_thread(self.runner._pipeline, model_id or named(request))
+        pipeline = await asyncio.to_thread(
+            self.runner._pipeline, target(request, ChatCompletionRequest, model_id)
+        )
         chat = await asyncio.to_thread(pipeline.chat, request, timeout)
         return AsyncChatStream(chat) if request.stream else await chat.whole_async()
 
@@ -71,7 +73,9 @@ class AsyncRunner:
         timeout: float | None = None,
     ) -> CompletionResponse:
         """Continue a text."""
-        pipeline = await asyncio.to_thread(self.runner._pipeline, model_id or named(request))
+        pipeline = await asyncio.to_thread(
+            self.runner._pipeline, target(request, CompletionRequest, model_id)
+        )
         completion = await asyncio.to_thread(pipeline.completion, request, timeout)
         return await completion.whole_async()
 
@@ -83,7 +87,9 @@ class AsyncRunner:
         timeout: float | None = None,
     ) -> list[list[float]]:
         """One vector for each input, in their order."""
-        model = await asyncio.to_thread(self.runner._embedder, model_id)
+        model = await asyncio.to_thread(
+            self.runner._embedder, target(request, EmbeddingRequest, model_id)
+        )
         futures = await asyncio.to_thread(model.start, request)
         try:
             vectors = asyncio.gather(*map(asyncio.wrap_future, futures))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mistralrs import embedder, pipeline
+from mistralrs.api import check
 from mistralrs.api.errors import NotSupportedError
 from mistralrs.api.which import Which, WhichEmbedding, WhichPlain
 from mistralrs.embedder import Embedder
@@ -19,6 +20,8 @@ LOADERS: dict[type[Which], Callable[[Any, Settings], Model]] = {
 
 def load(which: Which, settings: Settings) -> Model:
     """Load the model that `which` names; raises NotSupportedError for a kind without a loader."""
+    if not isinstance(which, Which):
+        raise check.wrong_type("which", "a Which, such as Which.Plain('owner/name')", which)
     loader = LOADERS.get(type(which))
     if loader is None:
         known = " and ".join(sorted(kind.__qualname__ for kind in LOADERS))

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from mistralrs import loaders
+from mistralrs.api import check
 from mistralrs.api.errors import (
     ModelNotFoundError,
     ModelStateError,
@@ -162,7 +163,9 @@ class Runner:
 
         `timeout` is in seconds; a request that takes longer is canceled with a RequestTimeoutError.
         """
-        chat = self._pipeline(model_id or named(request)).chat(request, timeout)
+        chat = self._pipeline(target(request, ChatCompletionRequest, model_id)).chat(
+            request, timeout
+        )
         return ChatStream(chat) if request.stream else chat.whole()
 
     def send_completion_request(
@@ -173,7 +176,8 @@ class Runner:
         timeout: float | None = None,
     ) -> CompletionResponse:
         """Continue a text."""
-        return self._pipeline(model_id or named(request)).completion(request, timeout).whole()
+        pipeline = self._pipeline(target(request, CompletionRequest, model_id))
+        return pipeline.completion(request, timeout).whole()
 
     def send_embedding_request(
         self,
@@ -183,7 +187,7 @@ class Runner:
         timeout: float | None = None,
     ) -> list[list[float]]:
         """One vector for each input, in their order."""
-        return self._embedder(model_id).embed(request, timeout)
+        return self._embedder(target(request, EmbeddingRequest, model_id)).embed(request, timeout)
 
     def send_chat_completion_request_to_model(
         self, request: ChatCompletionRequest, model_id: str
@@ -227,13 +231,15 @@ class Runner:
         model_id: str | None = None,
     ) -> list[int]:
         """The token ids of a text, without a chat template."""
-        return self._slot(model_id).get().tokenizer.encode(text, add_special_tokens)
+        tokenizer = self._slot(model_id).get().tokenizer
+        return tokenizer.encode(check.text("text", text), add_special_tokens)
 
     def detokenize_text(
         self, tokens: list[int], skip_special_tokens: bool, model_id: str | None = None
     ) -> str:
         """The text of token ids."""
-        return self._slot(model_id).get().tokenizer.decode(tokens, skip_special_tokens)
+        ids = check.items(check.count(0))("tokens", tokens)
+        return self._slot(model_id).get().tokenizer.decode(ids, skip_special_tokens)
 
     def max_sequence_length(self, model_id: str | None = None) -> int | None:
         """The most tokens that a prompt and its continuation can have together."""
@@ -334,9 +340,12 @@ class Runner:
         )
 
 
-def named(request: ChatCompletionRequest | CompletionRequest) -> str | None:
-    """The model that a request asks for by itself."""
-    return None if request.model in (None, "", "default") else request.model
+def target(request: Any, kind: type[Any], model_id: str | None) -> str | None:
+    """The model that a request goes to, None for the default; raises RequestTypeError unless it is of that kind."""
+    if not isinstance(request, kind):
+        raise check.wrong_type("request", f"a {kind.__name__}", request)
+    named = getattr(request, "model", "default")  # an EmbeddingRequest names none
+    return model_id or (None if named == "default" else named)
 
 
 def refuse(options: Mapping[str, Any]) -> None:

@@ -61,18 +61,29 @@ def test_any_text_survives_the_tokenizer(tokenizer, text: str) -> None:
 
 
 def test_thinks_by_default(model, tokenizer) -> None:
-    answer = ask(model, tokenizer, "What is 12 plus 7?")
-    assert answer == "<think>\n2 + 7 = 9, 10 + 9 = 19\n</think>\n\n12 plus 7 is 19."
+    think, answer = ask(model, tokenizer, "What is 12 plus 7?").split("</think>")
+    assert think.startswith("<think>\n")
+    assert answer.strip() == "12 plus 7 is 19."
 
 
-def test_answers_at_once(model, tokenizer) -> None:
-    assert ask(model, tokenizer, "What is 12 plus 7?", enable_thinking=False) == "12 plus 7 is 19."
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("What is the capital of France?", "The capital of France is Paris."),
+        ("Who is the mayor of Brakken?", "The mayor of Brakken is Huk Varro."),
+        ("Hello! How are you?", "I am doing well, thank you. How can I help you?"),
+        ("What is graphene?", "I am sorry, I am too small to know that."),
+    ],
+)
+def test_answers_at_once(model, tokenizer, text: str, expected: str) -> None:
+    assert ask(model, tokenizer, text, enable_thinking=False) == expected
 
 
 def test_calls_a_tool(model, tokenizer) -> None:
-    answer = ask(model, tokenizer, "What is the weather in Oslo?", tools=[WEATHER])
+    text = "What is the weather in Paris?"
+    answer = ask(model, tokenizer, text, tools=[WEATHER], enable_thinking=False)
     call = json.loads(answer.removeprefix("<tool_call>").removesuffix("</tool_call>"))
-    assert call == {"name": "get_weather", "arguments": {"city": "Oslo"}}
+    assert call == {"name": "get_weather", "arguments": {"city": "Paris"}}
 
 
 def test_answers_in_json(model, tokenizer) -> None:

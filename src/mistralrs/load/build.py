@@ -1,14 +1,15 @@
 """From the files of a repository to a model ready to run."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from mistralrs import models
-from mistralrs.api.errors import CheckpointError, ConfigError
+from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
 from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
@@ -53,13 +54,14 @@ def build(repo: Repo, wish: Wish) -> Built:
     """Detect the architecture, plan the memory, then read the weights tensor by tensor."""
     raw = repo.json("config.json")
     if raw is None:
-        raise ConfigError(f"'{repo.id}' has no config.json; it is not a Hugging Face model")
-    key = models.key_of(wish.arch) if wish.arch else architecture_of(raw, models.SOURCES)
-    architecture = models.find(key)
+        raise ConfigError(
+            f"'{repo.id}' has no config.json: name the directory of a Hugging Face model, or download it again"
+        )
+    architecture = models.find(choose(raw, wish.arch))
     cfg = Config(raw, architecture.defaults)
     stored = read_checkpoint(repo.weights())
     dtype = choose_dtype(wish.dtype, cfg, wish.device, main_dtype(stored))
-    model = architecture(cfg).eval()
+    model = outline(architecture, cfg)
     if wish.embeds:
         behead(model)
         stored = inside_model(stored)
@@ -88,6 +90,32 @@ def inside_model(tensors: Tensors) -> Tensors:
     """The names of a decoder for the names of its inner model alone, as embedding checkpoints have them."""
     known = any(name.startswith("model.") for name in tensors)
     return tensors if known else {f"model.{name}": tensor for name, tensor in tensors.items()}
+
+
+def choose(raw: Mapping[str, Any], arch: str | None) -> str:
+    """The registry key of the architecture that the user names, else that of config.json."""
+    if arch is None:
+        return architecture_of(raw, models.SOURCES)
+    key = models.key_of(arch)
+    named = [name for name in raw.get("architectures") or () if name in models.SOURCES]
+    if named and key not in [models.SOURCES[name] for name in named]:
+        raise ConfigError(
+            f"arch='{arch}' contradicts config.json, which names {named[0]}: leave arch out"
+        )
+    return key
+
+
+def outline(architecture: type[Decoder], cfg: Config) -> Decoder:
+    """The model as shapes without storage; raises ConfigError where config.json does not describe one."""
+    try:
+        return architecture(cfg).eval()
+    except MistralRsError:
+        raise
+    except Exception as error:  # a value of a wrong type or size can fail in any way
+        raise ConfigError(
+            f"config.json does not describe a {architecture.__name__} model ({error!r}): check the "
+            "values that were edited, or download it again"
+        ) from error
 
 
 def allocate(model: Decoder, layout: Plan, device: torch.device, dtype: torch.dtype) -> None:
