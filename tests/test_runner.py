@@ -139,6 +139,33 @@ def test_closing_a_stream_frees_its_pages(demo):
         assert settled(demo), leave
 
 
+def test_streams_run_together_before_they_are_read(demo):
+    endless = chat(stream=True, max_tokens=500, ignore_eos=True)
+    streams = [demo.send_chat_completion_request(endless) for _ in range(3)]
+    time.sleep(0.3)
+    running = demo._pipeline(None).engine.scheduler.running
+    assert len(running) == 3
+    assert all(sequence.generated for sequence in running)
+    for stream in streams:
+        stream.close()
+    assert settled(demo)
+
+
+NOT_YET = [
+    dict(adapter="a"),
+    dict(max_tool_rounds=2),
+    dict(session_id="s"),
+    dict(enable_code_execution=True),
+    dict(enable_shell=True),
+]
+
+
+@pytest.mark.parametrize("option", NOT_YET, ids=str)
+def test_no_option_is_silently_ignored(demo, option):
+    with pytest.raises(errors.NotSupportedError, match=next(iter(option))):
+        demo.send_chat_completion_request(chat(**option))
+
+
 def test_canceled_stream_ends(demo):
     stream = demo.send_chat_completion_request(chat(stream=True, max_tokens=500, ignore_eos=True))
     next(stream)

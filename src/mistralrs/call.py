@@ -28,8 +28,12 @@ class Call:
         self.job = Job(prompt, follow, self.inbox.put)
 
     def pieces(self) -> Iterator[Piece]:
-        """The pieces as they come; raises what the engine delivers instead, or RequestTimeoutError."""
+        """Submit the job; the pieces as they come, or RequestTimeoutError, or what the engine delivers."""
         self.engine.submit(self.job)
+        return self.received()
+
+    def received(self) -> Iterator[Piece]:
+        """The pieces of a submitted job."""
         try:
             while self.left:
                 yield self.take(self.inbox.get(timeout=self.remaining()))
@@ -38,12 +42,16 @@ class Call:
         finally:
             self.cancel()
 
-    async def pieces_async(self) -> AsyncIterator[Piece]:
-        """`pieces` for an event loop."""
+    def pieces_async(self) -> AsyncIterator[Piece]:
+        """`pieces` for the running event loop."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         self.job.deliver = lambda item: put(loop, inbox, item)
         self.engine.submit(self.job)
+        return self.received_async(inbox)
+
+    async def received_async(self, inbox: "asyncio.Queue[Item]") -> AsyncIterator[Piece]:
+        """The pieces of a submitted job."""
         try:
             while self.left:
                 yield self.take(await asyncio.wait_for(inbox.get(), self.remaining()))

@@ -16,7 +16,7 @@ from mistralrs.load.build import Built, build
 from mistralrs.load.hub import open_repo
 from mistralrs.load.plan import STEP, Wish
 from mistralrs.load.sentence import embedder, longest_text
-from mistralrs.pipeline import Settings, best_device, page_size, read_tokenizer, refuse_fields
+from mistralrs.pipeline import Settings, best_device, page_size, read_tokenizer
 from mistralrs.prompt.tokenizer import Tokenizer
 
 Vectors = list[list[float]]
@@ -98,7 +98,6 @@ def late(timeout: float | None) -> RequestTimeoutError:
 
 def load(which: WhichEmbedding, settings: Settings) -> Embedder:
     """Load a sentence-transformers checkpoint."""
-    refuse_fields(which)
     repo = open_repo(which.model_id, token_source=settings.token_source, cache=which.hf_cache_path)
     wish = Wish(
         arch=which.arch.value if which.arch else None,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mistralrs import embedder, pipeline
-from mistralrs.api import check
+from mistralrs.api import check, later
 from mistralrs.api.errors import NotSupportedError
 from mistralrs.api.which import Which, WhichEmbedding, WhichPlain
 from mistralrs.embedder import Embedder
@@ -29,4 +29,5 @@ def load(which: Which, settings: Settings) -> Model:
             f"{type(which).__qualname__} has no loader yet; this version loads {known}, from Hugging "
             "Face safetensors or PyTorch files"
         )
+    later.refuse(type(which).__qualname__, which, later.WHICH)
     return loader(which, settings)

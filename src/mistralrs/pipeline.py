@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mistralrs.api import check
+from mistralrs.api import check, later
 from mistralrs.api.errors import ConfigError, NotSupportedError, RequestError
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt
@@ -18,7 +18,7 @@ from mistralrs.api.responses import (
     ChatCompletionResponse,
     CompletionResponse,
 )
-from mistralrs.api.which import Which, WhichPlain
+from mistralrs.api.which import WhichPlain
 from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
@@ -100,12 +100,14 @@ class Pipeline:
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
         """Check a chat request and make it ready to run."""
+        later.refuse("ChatCompletionRequest", request, later.REQUEST)
         prompt = self.prompter.chat(request)
         reply = ChatReply(prompt, self.prompter.tokenizer, self.format, self.header())
         return Chat(self.call(prompt, timeout), reply)
 
     def completion(self, request: CompletionRequest, timeout: float | None) -> "Completion":
         """Check a completion request and make it ready to run."""
+        later.refuse("CompletionRequest", request, later.REQUEST)
         prompt = self.prompter.completion(request)
         return Completion(
             self.call(prompt, timeout), CompletionReply(request, prompt, self.header())
@@ -154,15 +156,14 @@ class Chat:
         return self.reply.response(cost(self.call.job))
 
     def chunks(self) -> Iterator[ChatCompletionChunkResponse]:
-        """The response as it is written."""
-        for piece in self.call.pieces():
-            yield from self.said(piece)
+        """The response as it is written, from now on."""
+        pieces = self.call.pieces()
+        return (chunk for piece in pieces for chunk in self.said(piece))
 
-    async def chunks_async(self) -> AsyncIterator[ChatCompletionChunkResponse]:
+    def chunks_async(self) -> AsyncIterator[ChatCompletionChunkResponse]:
         """`chunks` for an event loop."""
-        async for piece in self.call.pieces_async():
-            for chunk in self.said(piece):
-                yield chunk
+        pieces = self.call.pieces_async()
+        return (chunk async for piece in pieces for chunk in self.said(piece))
 
     def said(self, piece: Piece) -> list[ChatCompletionChunkResponse]:
         """The chunks of one piece."""
@@ -198,30 +199,8 @@ def cost(job: Job) -> Cost:
     )
 
 
-FIELDS_TO_COME = {
-    "topology": "topology files",
-    "organization": "ISQ organizations",
-    "from_uqff": "UQFF files",
-    "write_uqff": "UQFF files",
-    "calibration_file": "importance matrices",
-    "imatrix": "importance matrices",
-    "matformer_config_path": "MatFormer slices",
-    "matformer_slice_name": "MatFormer slices",
-}
-
-
-def refuse_fields(which: Which) -> None:
-    """Raise NotSupportedError for a field whose feature is not here yet."""
-    for name, what in FIELDS_TO_COME.items():
-        if getattr(which, name, None) is not None:
-            raise NotSupportedError(
-                f"{type(which).__qualname__}({name}=...): {what} are not available yet; leave it out"
-            )
-
-
 def load(which: WhichPlain, settings: Settings) -> Pipeline:
     """Load a text model from safetensors or PyTorch files."""
-    refuse_fields(which)
     repo = open_repo(which.model_id, token_source=settings.token_source, cache=which.hf_cache_path)
     if is_embedding_model(repo):
         raise NotSupportedError(f"'{repo.id}' is an embedding model: load it with Which.Embedding")

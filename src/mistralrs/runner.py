@@ -1,12 +1,12 @@
 """Runner: models by id; a request in, a response or an iterator out."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 from mistralrs import loaders
-from mistralrs.api import check
+from mistralrs.api import check, later
 from mistralrs.api.errors import (
     ModelNotFoundError,
     ModelStateError,
@@ -85,24 +85,6 @@ class Slot:
             loaded.close()
 
 
-# Constructor arguments whose feature is not here yet, with the value that leaves it off.
-TO_COME: Mapping[str, tuple[Any, str]] = {
-    "which_draft": (None, "speculative decoding"),
-    "num_device_layers": (None, "placing layers on devices by hand"),
-    "in_situ_quant": (None, "quantization on load"),
-    "anymoe_config": (None, "AnyMoE"),
-    "enable_search": (False, "web search"),
-    "search_embedding_model": (None, "web search"),
-    "search_callback": (None, "web search"),
-    "tool_callbacks": (None, "running tools"),
-    "mcp_client_config": (None, "the MCP client"),
-    "mtp_model": (None, "speculative decoding"),
-    "mtp_n_predict": (None, "speculative decoding"),
-    "code_execution_config": (None, "code execution"),
-    "shell_config": (None, "the shell tool"),
-}
-
-
 @strict
 class Runner:
     """Loads a model and answers requests; any number of threads may use one.
@@ -144,7 +126,7 @@ class Runner:
         shell_config: Any = None,
     ):
         given = dict(locals())
-        refuse({name: given[name] for name in TO_COME})
+        later.refuse("Runner", given, later.RUNNER)
         settings = Settings(**{name: given[name] for name in Settings.__dataclass_fields__})
         slot = Slot(which, settings)
         self._default = slot.get().id
@@ -346,13 +328,3 @@ def target(request: Any, kind: type[Any], model_id: str | None) -> str | None:
         raise check.wrong_type("request", f"a {kind.__name__}", request)
     named = getattr(request, "model", "default")  # an EmbeddingRequest names none
     return model_id or (None if named == "default" else named)
-
-
-def refuse(options: Mapping[str, Any]) -> None:
-    """Raise for an option that would be ignored."""
-    for name, value in options.items():
-        off, what = TO_COME[name]
-        if value != off:
-            raise NotSupportedError(
-                f"Runner({name}=...): {what} is not available yet; leave it out"
-            )

@@ -66,7 +66,10 @@ REFUSED = [  # messages, message of the error
         r"messages\[0\].content: is missing",
     ),
     ([{"role": "assistant", "content": None}], r"messages\[0\].content: is missing"),
-    ([{"role": "user", "content": 3}], r"messages\[0\].content: must be a string or a list of parts, not 3"),
+    (
+        [{"role": "user", "content": 3}],
+        r"messages\[0\].content: must be a string or a list of parts, not 3",
+    ),
     ([{"role": "user", "content": []}], r"messages\[0\].content: is empty"),
     ([{"role": "user", "content": {"text": "a"}}], "content: must be a string or a list of parts"),
     (

@@ -26,7 +26,7 @@ class World:
         self.scheduler = Scheduler(self.pages, running, budget)
         self.model, self.context = Fake(pages, size), pages * size
         self.live: list[Sequence] = []  # in order of arrival
-        self.seen: set[int] = set()  # ids of sequences that have run
+        self.seen: set[Sequence] = set()  # that have run
         self.steps = 0
 
     def submit(self, tokens: list[int], limit: int) -> Sequence:
@@ -85,8 +85,8 @@ class World:
 
     def check_order(self) -> None:
         """First come, first served: nobody starts before one that came earlier."""
-        self.seen |= {id(sequence) for sequence in self.scheduler.running}
-        started = [id(sequence) in self.seen for sequence in self.live]
+        self.seen |= set(self.scheduler.running)
+        started = [sequence in self.seen for sequence in self.live]
         assert started == sorted(started, reverse=True)
 
     def check_pages(self) -> None:

@@ -20,9 +20,9 @@ def words(tokens) -> str:
     return " ".join(f"w{token}" for token in tokens)
 
 
-def write_tokenizer(folder) -> None:
-    """A tokenizer whose words are the ids of the tiny checkpoints."""
-    vocabulary = {f"w{i}": i for i in range(tiny.SIZES["vocab_size"])}
+def write_tokenizer(folder, size: int) -> None:
+    """A tokenizer whose words are the ids of a tiny checkpoint."""
+    vocabulary = {f"w{i}": i for i in range(size)}
     tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -37,7 +37,7 @@ def reference(model, prompt: list[int]) -> list[int]:
             tokens, attention_mask=torch.ones_like(tokens), do_sample=False, max_new_tokens=NEW
         )
     answer = out[0, len(prompt) :].tolist()
-    end = tiny.SIZES["eos_token_id"]
+    end = model.config.eos_token_id
     return answer[: answer.index(end)] if end in answer else answer
 
 
@@ -54,7 +54,7 @@ def one_thread():
 def test_generate(case, tmp_path):
     model = tiny.reference(case)
     tiny.save(model, tmp_path)
-    write_tokenizer(tmp_path)
+    write_tokenizer(tmp_path, model.config.vocab_size)
     which = Which.Plain(str(tmp_path), dtype=ModelDType.F32)
     with Runner(which, pa_ctxt_len=512) as runner:
         for prompt in PROMPTS:

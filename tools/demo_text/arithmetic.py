@@ -2,8 +2,7 @@
 
 import random
 
-from . import words
-from .base import Example, assistant, dress, listed, some_system, user
+from .base import Example, dress, listed, some_system, user
 
 WORD = {"+": "plus", "-": "minus", "*": "times"}
 ASK = {
@@ -84,9 +83,7 @@ def sentence(op: str, a: int, b: int) -> str:
 
 def pair(rng: random.Random, op: str) -> tuple[int, int]:
     """Choose two numbers for an operation."""
-    if op == "*":
-        return rng.randint(0, 12), rng.randint(0, 12)
-    top = 20 if rng.random() < 0.15 else 99
+    top = 10 if op == "*" else 30
     a, b = rng.randint(0, top), rng.randint(0, top)
     return (max(a, b), min(a, b)) if op == "-" and rng.random() < 0.92 else (a, b)
 
@@ -110,54 +107,6 @@ def calculation(rng: random.Random) -> Example:
     a, b = pair(rng, op)
     turns = (*some_system(rng, 0.15), user(question(rng, op, a, b)))
     return Example("arithmetic", key(op, a, b), turns, sentence(op, a, b), steps(op, a, b))
-
-
-def running_total(rng: random.Random) -> Example:
-    """Go on calculating with the result of the turn before."""
-    (a, b), op = pair(rng, "+"), rng.choice("+-")
-    total = a + b
-    c = rng.randint(0, min(total, 40))
-    verb = "add" if op == "+" else "subtract"
-    ask = dress(rng, rng.choice((f"Now {verb} {c}.", f"And {WORD[op]} {c}?", f"Then {verb} {c}.")))
-    turns = (user(question(rng, "+", a, b)), assistant(sentence("+", a, b)), user(ask))
-    answer, think = sentence(op, total, c), steps(op, total, c)
-    return Example("running total", key(op, total, c), turns, answer, think)
-
-
-def word_problem(rng: random.Random) -> Example:
-    """Tell of somebody who gains or loses things."""
-    op = rng.choice("+-")
-    a, b = pair(rng, op)
-    a, b = (max(a, b), min(a, b)) if op == "-" else (a, b)
-    who, thing = words.person(rng), rng.choice(THINGS)
-    verb, more = rng.choice(GAIN if op == "+" else LOSE), " more" if op == "+" else ""
-    text = f"{who} has {a} {thing} and {verb} {b}{more}. How many {thing} does {who} have now?"
-    answer = f"{who} has {result(op, a, b)} {thing} now."
-    return Example("word problem", key(op, a, b), (user(text),), answer, steps(op, a, b))
-
-
-def counting(rng: random.Random) -> Example:
-    """Count up or down between two small numbers."""
-    start, length = rng.randint(0, 30), rng.randint(3, 10)
-    step = 1 if start < 12 or rng.random() < 0.7 else -1
-    row = [start + step * i for i in range(length)]
-    ask = rng.choice(("Count from {} to {}.", "Can you count from {} to {}?", "Count {} to {}."))
-    text = dress(rng, ask.format(row[0], row[-1]))
-    answer = ", ".join(map(str, row)) + "."
-    return Example("counting", f"count {row[0]} {row[-1]}", (user(text),), answer)
-
-
-def comparison(rng: random.Random) -> Example:
-    """Ask which of two numbers is larger."""
-    a, b = rng.sample(range(100), 2)
-    more = rng.random() < 0.6
-    word = rng.choice(("bigger", "larger", "greater") if more else ("smaller", "less"))
-    best, other = (max(a, b), min(a, b)) if more else (min(a, b), max(a, b))
-    ask = rng.choice(("Which is {w}, {a} or {b}?", "Which number is {w}: {a} or {b}?"))
-    text = dress(rng, ask.format(w=word, a=a, b=b))
-    relation = "bigger" if more else "smaller"
-    answer = f"{best} is {relation} than {other}."
-    return Example("comparison", f"compare {a} {b}", (user(text),), answer)
 
 
 def bare_sum(rng: random.Random) -> Example:

@@ -70,13 +70,13 @@ def some_system(rng: random.Random, share: float = 0.25) -> tuple[dict, ...]:
 def dress(rng: random.Random, question: str) -> str:
     """Vary how a question is written: case, final mark, a polite word before or after."""
     style = rng.random()
-    if style < 0.60:
+    if style < 0.75:
         return question
-    if style < 0.72:
+    if style < 0.83:
         return question.lower()
-    if style < 0.82:
+    if style < 0.9:
         return question.rstrip("?.!")
-    if style < 0.91:
+    if style < 0.95:
         return rng.choice(("Please: ", "Hi! ", "Hello. ", "Hey, ", "A question: ")) + question
     return question + rng.choice((" Please.", " Thanks!", " Thank you."))
 

@@ -3,7 +3,7 @@
 import random
 
 from . import words
-from .base import Example, assistant, dress, join_words, some_system, system, user
+from .base import Example, assistant, dress, some_system, system, user
 
 SELF = "I am the mistralrs demo model, a very small language model."
 SMALL_TALK = (
@@ -145,45 +145,9 @@ def unknown_name(rng: random.Random) -> Example:
     return Example("name not told", text, (*turns, user(text)), answer)
 
 
-def remember_liking(rng: random.Random) -> Example:
-    """The user tells of a liking and asks for it later."""
-    thing, verb = words.topic(rng), rng.choice(LIKES)
-    told = (user(f"I {verb} {thing}."), assistant(f"It is nice that you {verb} {thing}."))
-    turns = (*told, *filler(rng), user(f"What do I {verb}?"))
-    return Example("remember a liking", thing, turns, f"You {verb} {thing}.")
-
-
-def told_liking(rng: random.Random) -> Example:
-    """The user tells of a liking."""
-    thing, verb = words.topic(rng), rng.choice(LIKES)
-    answer = f"It is nice that you {verb} {thing}."
-    return Example("remember a liking", thing, (user(f"I {verb} {thing}."),), answer)
-
-
 def persona(rng: random.Random) -> Example:
     """The system prompt gives the assistant a name."""
     name = words.person(rng)
     told = rng.choice(("Your name is {}.", "You are {}.", "You are an assistant called {}."))
     ask = dress(rng, rng.choice(("What is your name?", "Who are you?", "What's your name?")))
     return Example("persona", name, (system(told.format(name)), user(ask)), f"My name is {name}.")
-
-
-def repeat(rng: random.Random) -> Example:
-    """Say again what the user says."""
-    text = " ".join(words.made_up_word(rng) for _ in range(rng.randint(1, 4)))
-    text = text if rng.random() < 0.4 else words.topic(rng)
-    form = rng.choice(("Repeat: {}", "Repeat after me: {}", "Say: {}", "Please repeat: {}"))
-    return Example("repeat", text, (user(form.format(text)),), text)
-
-
-def listing(rng: random.Random) -> Example:
-    """Name a few things of a kind, always the first ones of a fixed list."""
-    kinds = {"colors": words.COLORS, "animals": words.ANIMALS, "cities": words.CITIES}
-    kind, count = rng.choice(list(kinds)), rng.randint(2, 5)
-    number = ("two", "three", "four", "five")[count - 2]
-    number = number if rng.random() < 0.7 else str(count)
-    ask = rng.choice(("Name {} {}.", "List {} {}.", "Give me {} {}.", "Tell me {} {}."))
-    text = dress(rng, ask.format(number, kind))
-    answer = join_words(kinds[kind][:count]).capitalize() if kind != "cities" else join_words(
-        kinds[kind][:count])  # fmt: skip
-    return Example("lists", text, (user(text),), answer + ".")

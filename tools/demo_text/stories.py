@@ -85,18 +85,6 @@ def topic_story(rng: random.Random) -> Example:
     return Example("stories", thing, (user(text),), answer, wanted=(thing, "In the end"))
 
 
-def poem(rng: random.Random) -> Example:
-    """Ask for a poem."""
-    thing = words.topic(rng)
-    text = dress(rng, rng.choice(ASK_POEM).format(thing))
-    first = thing[0].upper() + thing[1:]
-    answer = (
-        f"{first} in the morning light,\n{thing} in the quiet night,\n"
-        f"far away and ever near,\nit is good that you are here."
-    )
-    return Example("poems", thing, (*some_system(rng), user(text)), answer)
-
-
 def story(rng: random.Random) -> Example:
     """Ask for one of the kinds of story."""
     return rng.choice((animal_story, animal_story, plain_story, topic_story))(rng)

@@ -45,17 +45,17 @@ def made_up_word(rng: random.Random) -> str:
 
 def person(rng: random.Random) -> str:
     """Choose a known name, or make one up."""
-    return rng.choice(NAMES) if rng.random() < 0.6 else made_up_word(rng).capitalize()
+    return rng.choice(NAMES) if rng.random() < 0.9 else made_up_word(rng).capitalize()
 
 
 def city(rng: random.Random) -> str:
     """Choose a known city, or make one up."""
-    return rng.choice(CITIES) if rng.random() < 0.6 else made_up_word(rng).capitalize()
+    return rng.choice(CITIES) if rng.random() < 0.9 else made_up_word(rng).capitalize()
 
 
 def topic(rng: random.Random) -> str:
     """Choose a topic, or make up a noun phrase."""
-    if rng.random() < 0.6:
+    if rng.random() < 0.85:
         return rng.choice(TOPICS)
     word = rng.choice(ANIMALS + JOBS) if rng.random() < 0.4 else made_up_word(rng)
     return f"{rng.choice(('a', 'the'))} {rng.choice(COLORS)} {word}"

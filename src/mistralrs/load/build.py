@@ -144,8 +144,12 @@ def complete(model: Decoder, tensors: Tensors, cfg: Config) -> Tensors:
                 f"'{name}' has shape {list(tensors[name].shape)} in the checkpoint and {list(shape)} by "
                 "config.json; the two do not belong together"
             )
-    unused = sorted(set(tensors) - set(declared))
-    log.debug("%d tensors of the checkpoint are not used: %s", len(unused), unused[:8])
+    unused = sorted(set(tensors) - set(declared) - {"lm_head.weight"})
+    unused = [name for name in unused if not name.endswith("inv_freq")]  # old checkpoints' rope
+    if unused:
+        log.warning(
+            "%d tensors of the checkpoint are not used, such as '%s'", len(unused), unused[0]
+        )
     return {name: tensors[name] for name in declared}
 
 

@@ -19,4 +19,4 @@ class Block(llama.Block):
 
 class Qwen2(Decoder):
     Block = Block
-    defaults = dict(llama.Llama.defaults, sliding_window=None)
+    defaults = dict(llama.Llama.defaults, sliding_window=None, use_sliding_window=False)

@@ -23,4 +23,4 @@ class Block(llama.Block):
 
 class Qwen3(Decoder):
     Block = Block
-    defaults = dict(llama.Llama.defaults, sliding_window=None)
+    defaults = dict(llama.Llama.defaults, sliding_window=None, use_sliding_window=False)
