@@ -58,9 +58,10 @@ def row(key: str, entry: Entry) -> str:
     """One architecture."""
     file = ROOT / "src" / "mistralrs" / "models" / f"{key}.py"
     text = file.read_text(encoding="utf-8")
-    about = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    about = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0].replace("\n", " ")
+    name, _, difference = about.partition(":")
     cells = (
-        f"**{entry.cls}**<br>{about}",
+        f"**{name}**:{difference}",
         f"`{entry.source}`",
         f"`{entry.arch}`",
         f"[{file.name}](../{file.relative_to(ROOT).as_posix()})",

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import torch
 
@@ -39,6 +40,9 @@ class Fake:
         self.memory = torch.full((pages, size), -1)
         self.size, self.pause, self.steps = size, pause, 0
         self.fail_on: set[int] = set()  # a batch with one of these tokens raises
+
+    def salt(self, prompt: int, length: int) -> int:
+        return 0
 
     def __call__(self, batch):
         self.steps += 1
@@ -113,11 +117,31 @@ class Caller:
         return next(p.finish for p in self.pieces if p.index == index and p.finish)
 
 
-def start(pages: int = 64, size: int = 4, pause: float = 0.0, **limits) -> tuple[Engine, Fake]:
+class Switching(Fake):
+    """A fake model that remembers tokens in another way in sequences of more than LIMIT tokens, as LongRoPE does."""
+
+    LIMIT = 12
+
+    def salt(self, prompt: int, length: int) -> int:
+        return int(length > self.LIMIT)
+
+    def remember(self, batch, b: int, start: int, end: int) -> None:
+        mark = VOCAB * self.salt(0, int(batch.prompts[b]))
+        super().remember(replace(batch, tokens=batch.tokens + mark), b, start, end)
+
+    def recall(self, batch, b: int) -> list[int]:
+        told = super().recall(batch, b)
+        assert {token // VOCAB for token in told} == {self.salt(0, len(told))}, "mixed or stale"
+        return [token % VOCAB for token in told]
+
+
+def start(
+    pages: int = 64, size: int = 4, pause: float = 0.0, kind: type[Fake] = Fake, **limits
+) -> tuple[Engine, Fake]:
     """An engine over a fake model."""
-    model = Fake(pages, size, pause)
+    model = kind(pages, size, pause)
     limits = dict(context=pages * size, pages=pages, page_size=size, budget=16) | limits
-    return Engine(Body(model, torch.device("cpu")), Limits(**limits)), model
+    return Engine(Body(model, torch.device("cpu"), model.salt), Limits(**limits)), model
 
 
 def prompt(tokens, limit: int = 8, **rules) -> Prompt:

@@ -8,7 +8,7 @@ import pytest
 
 from mistralrs.api.errors import EngineError
 from mistralrs.api.prompt import Sampling
-from tests.engine.fake import Caller, Plain, expected, prompt, start
+from tests.engine.fake import Caller, Plain, Switching, expected, prompt, start
 
 
 @pytest.fixture
@@ -91,6 +91,19 @@ def test_preemption_keeps_the_answer():
         got = caller.wait().tokens()
         assert got == grow(tokens, 25)
     assert engine.pages.free == 12
+    engine.close()
+
+
+@pytest.mark.parametrize("off", [{}, dict(pages=12, context=40), dict(keep=False)])
+def test_a_sequence_that_outgrows_its_cache_is_computed_again(off):
+    engine, _ = start(kind=Switching, **off)
+    prompts = [[i + 1, *range(1, length)] for i, length in enumerate((3, 11, 12, 13, 14))]
+    for _ in range(2):  # the second time over the pages of the first
+        callers = [Caller(engine, prompt(p, 20, stop_ids=frozenset(), n=2)) for p in prompts]
+        for tokens, caller in zip(prompts, callers):
+            assert caller.wait().error is None
+            assert caller.tokens(0) == caller.tokens(1) == grow(tokens, 20)
+    assert engine.pages.free == engine.pages.count
     engine.close()
 
 

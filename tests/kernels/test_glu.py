@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mistralrs.kernels.glu import ACTS, glu
+from mistralrs.kernels.glu import ACTS, activate, glu
 
 RANGE = torch.cat(
     (torch.linspace(-30, 30, 100_001), torch.logspace(-30, 2, 1001), -torch.logspace(-30, 2, 1001))
@@ -35,6 +35,12 @@ def test_glu_of_fused_halves(isa, act):
     assert torch.equal(
         got, torch.cat([glu(gate[i : i + 1], up[i : i + 1], act) for i in range(70)])
     )
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_activate(isa, act):
+    x = torch.randn(70, 101)
+    assert torch.equal(activate(x, act), glu(x, torch.ones_like(x), act))
 
 
 def test_not_a_number_stays(isa):

@@ -26,6 +26,7 @@ class Case:
 
     prefix: str  # of the Config and ForCausalLM classes
     settings: dict[str, Any] = field(default_factory=dict)
+    config: str = ""  # prefix of the Config class where it is another
     norm: float = 1.0  # what norm weights scatter around; 0 where the model adds 1
 
     @property

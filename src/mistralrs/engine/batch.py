@@ -26,7 +26,7 @@ def build(turns: Sequence[Turn], device: torch.device) -> Batch:
         positions=torch.tensor(positions, device=device),
         starts=host(starts),
         lengths=host([t.sequence.computed + t.tokens for t in turns]),
-        prompts=host([s.prompt_length for s in sequences]),
+        prompts=host([s.basis for s in sequences]),
         pages=page_table([s.pages for s in sequences]),
         slots=host([s.slot for s in sequences]),
         fresh=torch.tensor([s.computed == 0 for s in sequences], device=device),

@@ -42,9 +42,8 @@ class Body:
 
     model: Callable[[Batch], torch.Tensor]  # -> logits [R, V]
     device: torch.device
-    salt: Callable[[int], int] = lambda prompt: (
-        0
-    )  # what else than the tokens decides cached content
+    # (prompt, length) -> what else than the tokens decides cached content; a change makes it worth nothing
+    salt: Callable[[int, int], int] = lambda prompt, length: 0
     copy: Callable[[int, int], None] | None = (
         None  # state of one slot to another; None: no such layers
     )
@@ -133,10 +132,10 @@ class Engine:
         """Queue the first continuation; the others follow when they can share its prompt's pages."""
         self.jobs[job] = []
         with self.guard(job):
-            salt = self.body.salt(len(job.prompt.tokens))
-            suffix = salt.to_bytes(8, "little") if salt else b""
+            length = len(job.prompt.tokens)
+            salt = self.salt(length, length)
             context, n = self.limits.context, job.prompt.n
-            self.jobs[job] = [Sequence(job, i, context, suffix) for i in range(n)]
+            self.jobs[job] = [Sequence(job, i, context, salt) for i in range(n)]
             job.open = n
             self.scheduler.waiting.append(self.jobs[job][0])
 
@@ -201,6 +200,20 @@ class Engine:
         sequence.append(token.id)
         sequence.job.generated += 1
         self.deliver(sequence, token)
+        if sequence.finish is None:
+            self.outgrow(sequence)
+
+    def outgrow(self, sequence: Sequence) -> None:
+        """Compute a sequence again that became too long for what the cache holds of it."""
+        salt = self.salt(sequence.prompt_length, len(sequence.tokens))
+        if salt != sequence.salt:
+            self.scheduler.preempt(sequence)
+            sequence.restart(salt)
+
+    def salt(self, prompt: int, length: int) -> bytes:
+        """What page digests hash beside the tokens of a sequence."""
+        number = self.body.salt(prompt, length)
+        return number.to_bytes(8, "little") if number else b""
 
     def prompt_done(self, sequence: Sequence) -> None:
         """Note the time, and let the other continuations of the job start from the cached prompt."""

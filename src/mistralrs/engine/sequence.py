@@ -47,7 +47,7 @@ class Sequence:
     def __post_init__(self) -> None:
         prompt = self.job.prompt
         self.tokens = list(prompt.tokens)
-        self.prompt_length = len(prompt.tokens)
+        self.prompt_length = self.basis = len(prompt.tokens)
         self.follower = self.job.follow()
         self.penalties = Penalties.start(prompt.sampling, prompt.tokens)
         room = self.context - self.prompt_length
@@ -68,6 +68,11 @@ class Sequence:
         self.tokens.append(token)
         if self.penalties is not None:
             self.penalties.history.add(token)
+
+    def restart(self, salt: bytes) -> None:
+        """Let the present length decide about rope scaling; nothing that was cached may be used any more."""
+        self.basis, self.salt = len(self.tokens), salt
+        self.digests, self.snapshot = [], None
 
     def ended_by(self, token: int) -> Finish | None:
         """Why the continuation ends with this token, if it does."""

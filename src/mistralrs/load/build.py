@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,10 +33,14 @@ class Built:
     cfg: Config
     plan: Plan
 
-    def salt(self, prompt: int) -> int:
-        """What else than the tokens decides the cached keys of a prompt of this length."""
-        ropes = (m for m in self.model.modules() if isinstance(m, Rope))
-        return max((rope.salt(prompt) for rope in ropes), default=0)
+    @cached_property
+    def ropes(self) -> list[Rope]:
+        """The rotary embeddings, each kind once."""
+        return list({m.key: m for m in self.model.modules() if isinstance(m, Rope)}.values())
+
+    def salt(self, prompt: int, length: int) -> int:
+        """What else than the tokens decides the cached keys of a sequence; see `Rope.salt`."""
+        return max((rope.salt(prompt, length) for rope in self.ropes), default=0)
 
     @property
     def copy(self) -> Callable[[int, int], None] | None:

@@ -17,11 +17,18 @@ class Entry(NamedTuple):
 
 REGISTRY = {
     "embeddinggemma": Entry("EmbeddingGemma", "Gemma3TextModel", "embeddinggemma"),
-    "gemma3_text": Entry("Gemma3", "Gemma3ForCausalLM", "gemma3text"),
+    "gemma": Entry("Gemma", "GemmaForCausalLM", "gemma"),
+    "gemma2": Entry("Gemma2", "Gemma2ForCausalLM", "gemma2"),
+    "gemma3_text": Entry("Gemma3", "Gemma3ForCausalLM", "gemma3"),
+    "glm4": Entry("Glm4", "Glm4ForCausalLM", "glm4"),
     "llama": Entry("Llama", "LlamaForCausalLM", "llama"),
     "mistral": Entry("Mistral", "MistralForCausalLM", "mistral"),
+    "phi": Entry("Phi", "PhiForCausalLM", "phi2"),
+    "phi3": Entry("Phi3", "Phi3ForCausalLM", "phi3"),
     "qwen2": Entry("Qwen2", "Qwen2ForCausalLM", "qwen2"),
     "qwen3": Entry("Qwen3", "Qwen3ForCausalLM", "qwen3"),
+    "smollm3": Entry("SmolLM3", "SmolLM3ForCausalLM", "smollm3"),
+    "starcoder2": Entry("Starcoder2", "Starcoder2ForCausalLM", "starcoder2"),
 }
 
 # What `EmbeddingArchitecture` calls by another name: any decoder gives embeddings when its head is left off.
