@@ -1,4 +1,4 @@
-"""Causal attention over a paged cache, for any mix of prefill and decode."""
+"""Attention over a paged cache, for any mix of prefill and decode."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -146,10 +146,9 @@ def attention_cpu(
     sinks: Tensor | None,
     causal: bool,
 ) -> Tensor | None:
-    """Compiled; causal only."""
+    """Compiled."""
     if (
-        not causal
-        or not native.ready(q)
+        not native.ready(q)
         or k_pages.dtype not in native.TYPES
         or v_pages.dtype not in native.TYPES
     ):
@@ -160,7 +159,7 @@ def attention_cpu(
     out = torch.empty(q.shape[0], q.shape[1], v_pages.shape[3])
     native.ops.attention(
         q.data_ptr(), out.data_ptr(), side(k_pages), side(v_pages), index(batch, k_pages),
-        native.address(sinks), q.shape[1], k_pages.shape[1], window or 0, scale, softcap or 0.0,
+        native.address(sinks), q.shape[1], k_pages.shape[1], window or 0, scale, softcap or 0.0, causal,
     )  # fmt: skip
     return out
 
