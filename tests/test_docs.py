@@ -62,11 +62,11 @@ def tree(page: str) -> list[str]:
 def test_dependencies_have_a_reason() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     lists = re.findall(
-        r"^(?:dependencies|requires|test|dev) = (\[.*?\])$", project, re.DOTALL | re.MULTILINE
+        r"^(?:dependencies|requires|verify|test|dev) = (\[.*?\])$", project, re.DOTALL | re.MULTILINE
     )
     wanted = {re.split(r"[<>=\[]", item)[0] for text in lists for item in ast.literal_eval(text)}
     page = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
-    assert len(lists) == 4
+    assert len(lists) == 5
     assert [package for package in wanted - {"mistralrs"} if package not in page] == []
 
 
@@ -100,3 +100,9 @@ def test_readme_command() -> None:
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert (run.returncode, run.stderr) == (0, "")
     assert "19" in run.stdout
+
+
+def test_models_page() -> None:
+    """docs/models.md is what tools/models_page.py writes today."""
+    check = [sys.executable, "tools/models_page.py", "--check"]
+    assert subprocess.run(check, cwd=ROOT).returncode == 0, "run `python tools/models_page.py`"

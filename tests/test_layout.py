@@ -21,6 +21,8 @@ LAYERS = (
     ("",),  # mistralrs/__init__.py: the public names
     ("aio",),
     ("runner",),
+    ("loaders",),
+    ("embedder",),
     ("pipeline",),
     ("call",),
     ("agent", "mcp", "prompt", "engine", "stream", "load"),

@@ -238,7 +238,7 @@ def test_unknown_argument_has_a_suggestion():
 
 
 def test_wrong_request_kinds(demo):
-    with pytest.raises(errors.NotSupportedError):
+    with pytest.raises(errors.RequestError):
         demo.send_embedding_request(EmbeddingRequest("text"))
     with pytest.raises(errors.NotSupportedError):
         demo.generate_image("a fox", None)

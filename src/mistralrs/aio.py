@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
+from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 from mistralrs.api.responses import (
     ChatCompletionChunkResponse,
     ChatCompletionResponse,
     CompletionResponse,
 )
 from mistralrs.api.which import Which
+from mistralrs.embedder import late
 from mistralrs.pipeline import Chat
 from mistralrs.runner import Runner, target
 
@@ -77,6 +78,24 @@ class AsyncRunner:
         )
         completion = await asyncio.to_thread(pipeline.completion, request, timeout)
         return await completion.whole_async()
+
+    async def send_embedding_request(
+        self,
+        request: EmbeddingRequest,
+        model_id: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> list[list[float]]:
+        """One vector for each input, in their order."""
+        model = await asyncio.to_thread(
+            self.runner._embedder, target(request, EmbeddingRequest, model_id)
+        )
+        futures = await asyncio.to_thread(model.start, request)
+        try:
+            vectors = asyncio.gather(*map(asyncio.wrap_future, futures))
+            return await asyncio.wait_for(vectors, timeout)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise late(timeout) from None
 
     async def close(self) -> None:
         """End the engines and free the memory."""

@@ -18,13 +18,14 @@ from mistralrs.api.responses import (
     ChatCompletionResponse,
     CompletionResponse,
 )
-from mistralrs.api.which import Which, WhichPlain
+from mistralrs.api.which import WhichPlain
 from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built, build
 from mistralrs.load.hub import Repo, open_repo
 from mistralrs.load.plan import Budget, Wish
+from mistralrs.load.sentence import is_embedding_model
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.template import resolve
 from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
@@ -86,6 +87,7 @@ class Pipeline:
             snapshots=built.plan.states - settings.max_seqs,
             keep=not settings.no_kv_cache,
         )
+        self.tokenizer, self.context = prompter.tokenizer, built.plan.context
         self.numbers = itertools.count(1)
         self.closed = False
         self.engine = self.start()
@@ -197,22 +199,11 @@ def cost(job: Job) -> Cost:
     )
 
 
-def load(which: Which, settings: Settings) -> Pipeline:
-    """Load the model that `which` names; raises NotSupportedError for a kind without a loader."""
-    if not isinstance(which, Which):
-        raise check.wrong_type("which", "a Which, such as Which.Plain('owner/name')", which)
-    if not isinstance(which, WhichPlain):
-        raise NotSupportedError(
-            f"{type(which).__qualname__} has no loader yet; this version loads Which.Plain: text models "
-            "from Hugging Face safetensors or PyTorch files"
-        )
-    later.refuse("Which.Plain", which, later.WHICH)
-    return load_plain(which, settings)
-
-
-def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
+def load(which: WhichPlain, settings: Settings) -> Pipeline:
     """Load a text model from safetensors or PyTorch files."""
     repo = open_repo(which.model_id, token_source=settings.token_source, cache=which.hf_cache_path)
+    if is_embedding_model(repo):
+        raise NotSupportedError(f"'{repo.id}' is an embedding model: load it with Which.Embedding")
     wish = Wish(
         arch=which.arch.value if which.arch else None,
         dtype=which.dtype.value,
@@ -230,16 +221,21 @@ def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
 def assemble(repo: Repo, built: Built, tokenizer_json: str | None, settings: Settings) -> Pipeline:
     """Put the tokenizer, the template and the engine around a built model."""
     config = repo.json("tokenizer_config.json") or {}
+    tokenizer = read_tokenizer(repo, tokenizer_json)
+    template = resolve(repo.find, settings.chat_template, settings.jinja_explicit, config)
+    eos = eos_ids(tokenizer, config, repo.json("generation_config.json"), built.cfg.raw)
+    prompter = Prompter(tokenizer, template, eos, built.plan.context, settings.seed or 0)
+    return Pipeline(repo.id, built, prompter, detect(template.text if template else None), settings)
+
+
+def read_tokenizer(repo: Repo, tokenizer_json: str | None) -> Tokenizer:
+    """The tokenizer at a path, or that of the repository."""
     path = Path(tokenizer_json) if tokenizer_json else repo.find("tokenizer.json")
     if path is None or not path.is_file():
         raise ConfigError(
             f"'{path or repo.id}' has no tokenizer.json; pass the path of one as tokenizer_json"
         )
-    tokenizer = Tokenizer.load(path, config)
-    template = resolve(repo.find, settings.chat_template, settings.jinja_explicit, config)
-    eos = eos_ids(tokenizer, config, repo.json("generation_config.json"), built.cfg.raw)
-    prompter = Prompter(tokenizer, template, eos, built.plan.context, settings.seed or 0)
-    return Pipeline(repo.id, built, prompter, detect(template.text if template else None), settings)
+    return Tokenizer.load(path, repo.json("tokenizer_config.json") or {})
 
 
 def best_device() -> torch.device:

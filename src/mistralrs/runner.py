@@ -5,9 +5,14 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from mistralrs import pipeline
+from mistralrs import loaders
 from mistralrs.api import check, later
-from mistralrs.api.errors import ModelNotFoundError, ModelStateError, NotSupportedError
+from mistralrs.api.errors import (
+    ModelNotFoundError,
+    ModelStateError,
+    NotSupportedError,
+    RequestError,
+)
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 from mistralrs.api.responses import (
     ChatCompletionChunkResponse,
@@ -16,6 +21,8 @@ from mistralrs.api.responses import (
 )
 from mistralrs.api.strict import strict
 from mistralrs.api.which import Which
+from mistralrs.embedder import Embedder
+from mistralrs.loaders import Model
 from mistralrs.pipeline import Chat, Pipeline, Settings
 
 
@@ -49,7 +56,7 @@ class Slot:
     def __init__(self, which: Which, settings: Settings):
         self.which, self.settings = which, settings
         self.lock = threading.Lock()
-        self.pipeline: Pipeline | None = None
+        self.pipeline: Model | None = None
         self.loading = False
 
     @property
@@ -59,13 +66,13 @@ class Slot:
             return "reloading"
         return "loaded" if self.pipeline else "unloaded"
 
-    def get(self) -> Pipeline:
+    def get(self) -> Model:
         """The loaded model; loads it first if need be, once for all callers that wait."""
         with self.lock:
             if self.pipeline is None:
                 self.loading = True
                 try:
-                    self.pipeline = pipeline.load(self.which, self.settings)
+                    self.pipeline = loaders.load(self.which, self.settings)
                 finally:
                     self.loading = False
             return self.pipeline
@@ -155,10 +162,14 @@ class Runner:
         return pipeline.completion(request, timeout).whole()
 
     def send_embedding_request(
-        self, request: EmbeddingRequest, model_id: str | None = None
+        self,
+        request: EmbeddingRequest,
+        model_id: str | None = None,
+        *,
+        timeout: float | None = None,
     ) -> list[list[float]]:
-        """One vector for each input."""
-        raise NotSupportedError("embedding models are not available yet; use a text model's chat")
+        """One vector for each input, in their order."""
+        return self._embedder(target(request, EmbeddingRequest, model_id)).embed(request, timeout)
 
     def send_chat_completion_request_to_model(
         self, request: ChatCompletionRequest, model_id: str
@@ -202,21 +213,19 @@ class Runner:
         model_id: str | None = None,
     ) -> list[int]:
         """The token ids of a text, without a chat template."""
-        return self._pipeline(model_id).prompter.tokenizer.encode(
-            check.text("text", text), add_special_tokens
-        )
+        tokenizer = self._slot(model_id).get().tokenizer
+        return tokenizer.encode(check.text("text", text), add_special_tokens)
 
     def detokenize_text(
         self, tokens: list[int], skip_special_tokens: bool, model_id: str | None = None
     ) -> str:
         """The text of token ids."""
-        return self._pipeline(model_id).prompter.tokenizer.decode(
-            check.items(check.count(0))("tokens", tokens), skip_special_tokens
-        )
+        ids = check.items(check.count(0))("tokens", tokens)
+        return self._slot(model_id).get().tokenizer.decode(ids, skip_special_tokens)
 
     def max_sequence_length(self, model_id: str | None = None) -> int | None:
         """The most tokens that a prompt and its continuation can have together."""
-        return self._pipeline(model_id).built.plan.context
+        return self._slot(model_id).get().context
 
     # Models.
 
@@ -295,11 +304,27 @@ class Runner:
         return self._slots[id]
 
     def _pipeline(self, model_id: str | None) -> Pipeline:
-        return self._slot(model_id).get()
+        model = self._slot(model_id).get()
+        if isinstance(model, Pipeline):
+            return model
+        raise RequestError(
+            f"'{model.id}' is an embedding model and writes no text: call send_embedding_request, or "
+            "name a text model in model_id"
+        )
+
+    def _embedder(self, model_id: str | None) -> Embedder:
+        model = self._slot(model_id).get()
+        if isinstance(model, Embedder):
+            return model
+        raise RequestError(
+            f"'{model.id}' is a text model and gives no embeddings: load an embedding model with "
+            "Which.Embedding, and name it in model_id"
+        )
 
 
 def target(request: Any, kind: type[Any], model_id: str | None) -> str | None:
     """The model that a request goes to, None for the default; raises RequestTypeError unless it is of that kind."""
     if not isinstance(request, kind):
         raise check.wrong_type("request", f"a {kind.__name__}", request)
-    return model_id or (None if request.model == "default" else request.model)
+    named = getattr(request, "model", "default")  # an EmbeddingRequest names none
+    return model_id or (None if named == "default" else named)

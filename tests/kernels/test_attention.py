@@ -67,6 +67,9 @@ CASES = [  # heads, groups, width of keys, width of values, rule
     (8, 2, 33, 20, {"softcap": 5.0}),
     (7, 1, 128, 128, {"window": 40, "sinks": True}),
     (80, 1, 40, 24, {"sinks": True, "softcap": 20.0, "window": 513}),
+    (4, 2, 64, 64, {"causal": False}),
+    (3, 1, 40, 40, {"causal": False, "window": 9}),
+    (4, 2, 16, 16, {"causal": False, "window": 600, "sinks": True}),
 ]
 
 
@@ -135,6 +138,21 @@ def test_bits_do_not_depend_on_chunks_batches_or_threads(isa, dtype, rule):
         with kernels.use(isa, threads=threads):
             assert torch.equal(whole, attention(q, keys, values, batch, **rule)), threads
             assert torch.equal(whole[1099:length], chunk(1099, 1100, batch.pages[:1])), threads
+
+
+@pytest.mark.parametrize("window", [None, 9, 600])
+def test_bits_without_causality(isa, window):
+    """A text alone, among others, and with its keys cut into segments for more threads."""
+    rule = {"scale": 0.2, "window": window, "causal": False}
+    q, keys, values, batch = filled([0, 0, 0], [40, 1100, 7], 6, 2, 40, 40, torch.float32)
+    whole = attention(q, keys, values, batch, **rule)
+    alone = SimpleNamespace(
+        starts=torch.tensor([0, 1100]).int(), lengths=batch.lengths[1:2], pages=batch.pages[1:2]
+    )
+    for threads in (1, 16):
+        with kernels.use(isa, threads=threads):
+            assert torch.equal(whole, attention(q, keys, values, batch, **rule)), threads
+            assert torch.equal(whole[40:1140], attention(q[40:1140], keys, values, alone, **rule))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)

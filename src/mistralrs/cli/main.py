@@ -11,6 +11,7 @@ from mistralrs.api.errors import MistralRsError
 from mistralrs.cli.doctor import doctor
 from mistralrs.cli.options import GlobalOptions, takes
 from mistralrs.cli.run import run
+from mistralrs.cli.verify import verify
 
 INTERRUPTED = 130  # the exit code of shells for Ctrl-C
 log = logging.getLogger("mistralrs")
@@ -28,6 +29,7 @@ def app(context: click.Context, everywhere: GlobalOptions) -> None:
 
 app.add_command(run)
 app.add_command(doctor)
+app.add_command(verify)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Causal attention over a paged cache, for any mix of prefill and decode."""
+"""Attention over a paged cache, for any mix of prefill and decode."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -32,14 +32,18 @@ def attention(
     window: int | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
+    causal: bool = True,
 ) -> Tensor:
     """q [T, H, Dk], k_pages [P, KV, page, Dk], v_pages [P, KV, page, Dv] -> [T, H, Dv].
 
-    A query sees the keys up to its own position, with a `window` the last `window` of them. Scores
+    A query sees the keys up to its own position, with a `window` the last `window` of them. One that is not
+    `causal` also sees the keys after it that this batch holds, with a `window` those nearer than it. Scores
     are multiplied by `scale`, then bent by softcap * tanh(score / softcap); `sinks` [H] are scores
     without a value, as gpt-oss has them.
     """
-    return native.first(ATTENTION, q, k_pages, v_pages, batch, scale, window, softcap, sinks)
+    return native.first(
+        ATTENTION, q, k_pages, v_pages, batch, scale, window, softcap, sinks, causal
+    )
 
 
 def write(k: Tensor, v: Tensor | None, k_pages: Tensor, v_pages: Tensor, batch: Ragged) -> None:
@@ -75,6 +79,7 @@ def attention_reference(
     window: int | None,
     softcap: float | None,
     sinks: Tensor | None,
+    causal: bool,
 ) -> Tensor:
     """In torch, a sequence at a time; the softmax in float32."""
     out = q.new_empty(*q.shape[:2], v_pages.shape[-1])
@@ -93,10 +98,15 @@ def attention_reference(
         behind = torch.arange(position, last, device=q.device)[:, None] - torch.arange(
             first, last, device=q.device
         )
-        hidden = behind < 0 if window is None else (behind < 0) | (behind >= window)
-        weights = soften(scores.masked_fill(hidden, float("-inf")), sinks)
+        weights = soften(scores.masked_fill(hidden(behind, window, causal), float("-inf")), sinks)
         out[start:end] = (weights.to(q.dtype) @ v[:, None]).permute(2, 0, 1, 3).flatten(1, 2)
     return out
+
+
+def hidden(behind: Tensor, window: int | None, causal: bool) -> Tensor:
+    """Whether a query does not see a key that is `behind` it by so many positions."""
+    ahead = behind < 0 if causal else torch.zeros_like(behind, dtype=torch.bool)
+    return ahead if window is None else ahead | (behind.abs() >= window)
 
 
 def soften(scores: Tensor, sinks: Tensor | None) -> Tensor:
@@ -134,6 +144,7 @@ def attention_cpu(
     window: int | None,
     softcap: float | None,
     sinks: Tensor | None,
+    causal: bool,
 ) -> Tensor | None:
     """Compiled."""
     if (
@@ -148,7 +159,7 @@ def attention_cpu(
     out = torch.empty(q.shape[0], q.shape[1], v_pages.shape[3])
     native.ops.attention(
         q.data_ptr(), out.data_ptr(), side(k_pages), side(v_pages), index(batch, k_pages),
-        native.address(sinks), q.shape[1], k_pages.shape[1], window or 0, scale, softcap or 0.0,
+        native.address(sinks), q.shape[1], k_pages.shape[1], window or 0, scale, softcap or 0.0, causal,
     )  # fmt: skip
     return out
 

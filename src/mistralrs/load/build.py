@@ -68,13 +68,34 @@ def build(repo: Repo, wish: Wish) -> Built:
     stored = widened(read_checkpoint(repo.weights()), raw)
     dtype = choose_dtype(wish.dtype, cfg, wish.device, main_dtype(stored))
     model = outline(architecture, cfg)
+    if wish.embeds:
+        behead(model)
+        stored = inside_model(stored)
     tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
     weights = sum(t.nbytes // t.dtype.itemsize * dtype.itemsize for t in tensors.values())
-    layout = plan(model, cfg, weights, dtype, wish)
+    cached = activations(wish.device, dtype) if wish.embeds else dtype
+    layout = plan(model, cfg, weights, cached, wish)
     log.info("%s", layout)
     fill(model, tensors, wish.device, dtype)
-    allocate(model, layout, wish.device, dtype)
+    allocate(model, layout, wish.device, cached)
     return Built(model, cfg, layout)
+
+
+def behead(model: Decoder) -> None:
+    """Leave the head off, and let layers of equal shape share one cache: each fills it anew in every step."""
+    del model.lm_head
+    caches: dict[tuple[int, ...], Paged] = {}
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Paged):
+                shape = (child.heads, child.k_dim, child.v_dim, child.shared)
+                setattr(module, name, caches.setdefault(shape, child))
+
+
+def inside_model(tensors: Tensors) -> Tensors:
+    """The names of a decoder for the names of its inner model alone, as embedding checkpoints have them."""
+    known = any(name.startswith("model.") for name in tensors)
+    return tensors if known else {f"model.{name}": tensor for name, tensor in tensors.items()}
 
 
 def choose(raw: Mapping[str, Any], arch: str | None) -> str:
@@ -116,7 +137,7 @@ def complete(model: Decoder, tensors: Tensors, cfg: Config) -> Tensors:
     """The tensors that the model declares, each of the declared shape; a tied head has none of its own."""
     declared = {name: tuple(p.shape) for name, p in model.named_parameters()}
     if cfg.tie_word_embeddings:
-        del declared["lm_head.weight"]
+        declared.pop("lm_head.weight", None)
     missing = [name for name in declared if name not in tensors]
     if missing:
         raise CheckpointError(
@@ -139,15 +160,20 @@ def complete(model: Decoder, tensors: Tensors, cfg: Config) -> Tensors:
 
 
 def fill(model: Decoder, tensors: Tensors, device: torch.device, dtype: torch.dtype) -> None:
-    """Replace every declared parameter by its tensor, one at a time. On a CPU activations are float32."""
-    model.dtype = torch.float32 if device.type == "cpu" else dtype
+    """Replace every declared parameter by its tensor, one at a time."""
+    model.dtype = activations(device, dtype)
     for prefix, module in model.named_modules():
         for leaf in [n for n, p in module._parameters.items() if p is not None]:
             lazy = tensors.get(f"{prefix}.{leaf}")
             if lazy is not None:
                 put(module, leaf, lazy, device, dtype, model.dtype)
-    if "lm_head.weight" not in tensors:
+    if hasattr(model, "lm_head") and "lm_head.weight" not in tensors:
         place(model.lm_head, "weight", model.model.embed_tokens.weight)
+
+
+def activations(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """The dtype that a model computes in: float32 on a CPU."""
+    return torch.float32 if device.type == "cpu" else dtype
 
 
 def put(

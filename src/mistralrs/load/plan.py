@@ -12,6 +12,7 @@ from mistralrs.load.config import Config
 from mistralrs.nn.cache import Paged, State
 
 MB = 1 << 20
+STEP = 2048  # tokens of a step of an embedding model, unless a single text is longer
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Wish:
     snapshots: int = 16  # recurrent states kept for reuse
     page_size: int = 32
     budget: Budget = Budget()
+    embeds: bool = False  # texts in, vectors out: no head, and no cache from step to step
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def plan(model: nn.Module, cfg: Config, weights: int, dtype: torch.dtype, wish: 
 def tokens(wish: Wish, total: int, available: int, fixed: int, per_token: int, longest: int) -> int:
     """Cache capacity in tokens: what the user asked for, else what a share of the free memory can hold."""
     budget = wish.budget
+    if wish.embeds:
+        return max(longest, STEP)
     if budget.tokens is not None:
         return budget.tokens
     if not per_token:

@@ -18,6 +18,7 @@ class Entry(NamedTuple):
 REGISTRY = {
     "deepseek_v2": Entry("DeepseekV2", "DeepseekV2ForCausalLM", "deepseekv2"),
     "deepseek_v3": Entry("DeepseekV3", "DeepseekV3ForCausalLM", "deepseekv3"),
+    "embeddinggemma": Entry("EmbeddingGemma", "Gemma3TextModel", "embeddinggemma"),
     "gemma": Entry("Gemma", "GemmaForCausalLM", "gemma"),
     "gemma2": Entry("Gemma2", "Gemma2ForCausalLM", "gemma2"),
     "gemma3_text": Entry("Gemma3", "Gemma3ForCausalLM", "gemma3"),
@@ -44,6 +45,9 @@ REGISTRY = {
     "starcoder2": Entry("Starcoder2", "Starcoder2ForCausalLM", "starcoder2"),
 }
 
+# What `EmbeddingArchitecture` calls by another name: any decoder gives embeddings when its head is left off.
+EMBEDDINGS = {"qwen3embedding": "qwen3"}
+
 SOURCES = {entry.source: key for key, entry in REGISTRY.items()}
 REGISTERED: dict[str, type[Decoder]] = {}  # by users, under the class name
 
@@ -64,7 +68,7 @@ def find(key: str) -> type[Decoder]:
 def key_of(arch: str) -> str:
     """The registry key of an SDK architecture name; raises NotSupportedError when it has no file yet."""
     for key, entry in REGISTRY.items():
-        if arch in (entry.arch, key):
+        if EMBEDDINGS.get(arch, arch) in (entry.arch, key):
             return key
     known = ", ".join(sorted(e.arch for e in REGISTRY.values()))
     raise NotSupportedError(f"architecture '{arch}' is not available yet; these are: {known}")

@@ -1,6 +1,7 @@
 """Grouped-query attention over the paged cache."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ class Attention(nn.Module):
         scale: float | None = None,
         softcap: float | None = None,
         sinks: bool = False,
+        causal: bool = True,
     ):
         super().__init__()
         self.q_proj = Linear(dim, heads * head_dim, bias)
@@ -39,7 +41,9 @@ class Attention(nn.Module):
         self.sinks = empty(heads) if sinks else None
         self.rope, self.head_dim = rope, head_dim
         self.cache = Paged(groups, head_dim, head_dim)
-        self.rule = dict(scale=scale or head_dim**-0.5, window=window, softcap=softcap)
+        self.rule: dict[str, Any] = dict(
+            scale=scale or head_dim**-0.5, window=window, softcap=softcap, causal=causal
+        )
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]."""

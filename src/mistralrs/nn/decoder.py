@@ -62,12 +62,16 @@ class Decoder(nn.Module):
         """x [R, D] -> logits [R, V]."""
         return self.lm_head(x)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits float32 [R, V] of the rows in `batch.outputs`."""
+    def states(self, batch: Batch) -> Tensor:
+        """What the last norm gives [R, D] for the rows in `batch.outputs`."""
         x = self.embed(batch)
         for layer in self.model.layers:
             x = layer(x, batch)
-        return self.head(self.model.norm(x[batch.outputs])).float()
+        return self.model.norm(x[batch.outputs])
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits float32 [R, V] of the rows in `batch.outputs`."""
+        return self.head(self.states(batch)).float()
 
     @classmethod
     def checkpoint(cls, cfg: Settings, tensors: dict[str, Lazy]) -> dict[str, Lazy]:

@@ -1,4 +1,4 @@
-// Paged causal attention over a ragged batch, after FlashAttention (Dao et al. 2022) and PagedAttention (Kwon et al. 2023).
+// Paged attention over a ragged batch, causal or not, after FlashAttention (Dao et al. 2022) and PagedAttention (Kwon et al. 2023).
 //
 // What one output is does not depend on the batch: a query meets the pages of its past in order, 512 keys at a time with a
 // running maximum, and the results of those segments are merged in order. Blocks of queries only share the reading.
@@ -25,6 +25,7 @@ inline int64_t padded(int64_t n) { return ceil_div(n, W) * W; }
 struct Unit {
   int64_t sequence, group, head, heads;  // head: first query head of the unit
   int64_t row, rows, position;           // row: first row of the batch; position: of that row in its sequence
+  int64_t length;                        // keys of the sequence
 };
 
 // Running softmax of `rows` query rows: maximum, sum of weights, and weighted sum of values [rows, width].
@@ -80,12 +81,17 @@ struct Attend {
     const int64_t row = start + index / each * span, group_part = index % each;
     const int64_t g = group_part / parts(), first = group_part % parts() * part;
     return {s,   g,   g * group + first, least(part, group - first),
-            row, least(span, end - row), a.batch.lengths[s] - (end - row)};
+            row, least(span, end - row), a.batch.lengths[s] - (end - row), a.batch.lengths[s]};
   }
 
   int64_t first_key(int64_t position) const { return a.window ? most(0, position - a.window + 1) : 0; }
+  // The key after the last one that a row at `position` sees.
+  int64_t end_key(const Unit& u, int64_t position) const {
+    return a.causal ? position + 1 : a.window ? least(u.length, position + a.window) : u.length;
+  }
+  int64_t end_key(const Unit& u) const { return end_key(u, u.position + u.rows - 1); }
   int64_t first_segment(const Unit& u) const { return first_key(u.position) / page / pages_of_segment(); }
-  int64_t last_segment(const Unit& u) const { return (u.position + u.rows - 1) / page / pages_of_segment(); }
+  int64_t last_segment(const Unit& u) const { return (end_key(u) - 1) / page / pages_of_segment(); }
 
   Buffers buffers() const {
     const int64_t n = rows(), floats = n * (kwidth + swidth + 2 * vwidth + 5) + page * (kwidth + vwidth);
@@ -215,8 +221,8 @@ struct Attend {
   }
 
   void one_page(const Unit& u, const Buffers& b, int64_t index) const {
-    const int64_t base = index * page, last = u.position + u.rows;
-    const int64_t from = most(first_key(u.position) - base, 0), to = least(last - base, page);
+    const int64_t base = index * page;
+    const int64_t from = most(first_key(u.position) - base, 0), to = least(end_key(u) - base, page);
     int64_t kstride, vstride;
     const float* k = read(a.keys, u, index, from, to, b.k, &kstride);
     const float* v = b.k;
@@ -226,7 +232,7 @@ struct Attend {
     for (int64_t r = 0; r < u.rows * u.heads; ++r) {
       const int64_t position = u.position + r / u.heads;
       b.from[r] = most(first_key(position) - base, 0);
-      b.to[r] = least(position + 1 - base, page);
+      b.to[r] = least(end_key(u, position) - base, page);
       if (b.from[r] < b.to[r])
         soften(b.scores + r * swidth, b.from[r], b.to[r], b.part.most + r, b.part.total + r, b.shrink + r);
     }
@@ -237,7 +243,7 @@ struct Attend {
     begin(b.part, u.rows * u.heads);
     const int64_t each = pages_of_segment();
     const int64_t first = most(index * each, first_key(u.position) / page);
-    const int64_t end = least((index + 1) * each, (u.position + u.rows - 1) / page + 1);
+    const int64_t end = least((index + 1) * each, (end_key(u) - 1) / page + 1);
     for (int64_t i = first; i < end; ++i) one_page(u, b, i);
   }
 

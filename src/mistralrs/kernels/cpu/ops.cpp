@@ -118,9 +118,9 @@ NB_MODULE(_cpu, m) {
     active->write(write);
   });
   m.def("attention", [](uintptr_t q, uintptr_t out, Side keys, Side values, Index batch, uintptr_t sinks, int64_t heads,
-                        int64_t groups, int64_t window, float scale, float softcap) {
+                        int64_t groups, int64_t window, float scale, float softcap, bool causal) {
     const Attention attention{at<float>(q), at<float>(out), pages(keys), pages(values), ragged(batch), at<float>(sinks),
-                              heads, groups, window, scale, softcap};
+                              heads, groups, window, scale, softcap, causal};
     nb::gil_scoped_release free;
     active->attention(attention);
   });

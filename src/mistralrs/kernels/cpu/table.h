@@ -75,6 +75,7 @@ struct Attention {  // q [rows, heads, keys.width] -> out [rows, heads, values.w
   int64_t heads, groups;  // query heads, key heads
   int64_t window;         // 0: none
   float scale, softcap;   // softcap 0: none
+  bool causal;            // false: a query also sees the keys after it
 };
 
 struct Table {
