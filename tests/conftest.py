@@ -1,6 +1,11 @@
 """Fixtures that several folders share."""
 
+import os
+
 import pytest
+
+# The models here are tiny: more threads of torch, the reference, would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -11,16 +12,20 @@ from mistralrs.api.prompt import Prompt, Sampling
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 
-VOCAB, STOP = 50, 0
+VOCAB, STOP, SEED = 50, 0, 7
 GREEDY = Sampling(temperature=0.0)
 
 
 def follow(tokens) -> int:
     """The token that the fake model finds most likely after these."""
-    state = 7
+    return digest(tokens) % VOCAB
+
+
+def digest(tokens, state: int = SEED) -> int:
+    """A number that depends on every token and their order."""
     for token in tokens:
         state = (state * 31 + int(token) + 1) % 1_000_003
-    return state % VOCAB
+    return state
 
 
 def expected(tokens, limit: int) -> list[int]:
@@ -36,6 +41,8 @@ def expected(tokens, limit: int) -> list[int]:
 class Fake:
     """`Batch -> logits`, from nothing but the pages that the batch names."""
 
+    copy: Callable[[int, int], None] | None = None
+
     def __init__(self, pages: int, size: int, pause: float = 0.0):
         self.memory = torch.full((pages, size), -1)
         self.size, self.pause, self.steps = size, pause, 0
@@ -47,8 +54,7 @@ class Fake:
     def __call__(self, batch):
         self.steps += 1
         time.sleep(self.pause)
-        if self.fail_on & set(batch.tokens.tolist()):
-            raise RuntimeError("the fake model was told to fail")
+        self.stumble(batch)
         logits = torch.zeros(len(batch.outputs), VOCAB)
         rows = {int(r): i for i, r in enumerate(batch.outputs)}
         for b, start, end in batch.spans():
@@ -59,6 +65,11 @@ class Fake:
                 logits[rows[end - 1], follow(told)] = 5.0
         return logits
 
+    def stumble(self, batch) -> None:
+        """Raise when told to."""
+        if self.fail_on & set(batch.tokens.tolist()):
+            raise RuntimeError("the fake model was told to fail")
+
     def remember(self, batch, b: int, start: int, end: int) -> None:
         for row in range(start, end):
             page, offset = divmod(int(batch.positions[row]), self.size)
@@ -68,6 +79,42 @@ class Fake:
         length = int(batch.lengths[b])
         pages = batch.pages[b, : -(-length // self.size)].long()
         return self.memory[pages].flatten()[:length].tolist()
+
+
+class Recurrent(Fake):
+    """A Fake with a recurrent layer too: each slot holds a digest of the tokens it has seen, which must be those in
+    the pages. A failing batch has already moved the states of its sequences on.
+    """
+
+    def __init__(self, pages: int, size: int, pause: float = 0.0):
+        super().__init__(pages, size, pause)
+        self.states: dict[int, int] = {}
+        self.sizes: list[int] = []  # sequences of each step
+        self.fail_at: set[int] = set()  # numbers of steps that raise
+
+    def copy(self, source: int, target: int) -> None:
+        self.states[target] = self.states[source]
+
+    def __call__(self, batch):
+        slots = batch.slots.tolist()
+        assert len(set(slots)) == len(slots), "two sequences share a slot"
+        self.sizes.append(len(slots))
+        logits = super().__call__(batch)
+        self.stumble(batch, late=True)
+        return logits
+
+    def stumble(self, batch, late: bool = False) -> None:
+        if late:
+            super().stumble(batch)
+            if self.steps in self.fail_at:
+                raise RuntimeError("the fake model was told to fail at this step")
+
+    def remember(self, batch, b: int, start: int, end: int) -> None:
+        super().remember(batch, b, start, end)
+        slot = int(batch.slots[b])
+        before = SEED if batch.fresh[b] else self.states[slot]
+        self.states[slot] = digest(batch.tokens[start:end], before)
+        assert self.states[slot] == digest(self.recall(batch, b)), "a state of other tokens"
 
 
 class Plain:
@@ -141,7 +188,7 @@ def start(
     """An engine over a fake model."""
     model = kind(pages, size, pause)
     limits = dict(context=pages * size, pages=pages, page_size=size, budget=16) | limits
-    return Engine(Body(model, torch.device("cpu"), model.salt), Limits(**limits)), model
+    return Engine(Body(model, torch.device("cpu"), model.salt, model.copy), Limits(**limits)), model
 
 
 def prompt(tokens, limit: int = 8, **rules) -> Prompt:

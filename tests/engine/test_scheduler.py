@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mistralrs.engine import batch
-from mistralrs.engine.memory import Pages
+from mistralrs.engine.memory import Pages, Slots
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
-from tests.engine.fake import STOP, Fake, Plain, expected, prompt
+from tests.engine.fake import STOP, Fake, Plain, Recurrent, expected, prompt
 
 STEMS = [[1 + (i * 7) % 48 for i in range(40)], [2 + (i * 5) % 47 for i in range(40)]]
 
@@ -21,10 +21,22 @@ STEMS = [[1 + (i * 7) % 48 for i in range(40)], [2 + (i * 5) % 47 for i in range
 class World:
     """A scheduler, its pages and the fake model; `step` does what the engine's loop does."""
 
-    def __init__(self, pages: int, size: int, running: int, budget: int, reuse: bool = True):
-        self.pages = Pages(pages, size, reuse)
-        self.scheduler = Scheduler(self.pages, running, budget)
-        self.model, self.context = Fake(pages, size), pages * size
+    def __init__(
+        self,
+        pages: int,
+        size: int,
+        running: int,
+        budget: int,
+        reuse: bool = True,
+        snapshots: int | None = None,  # of recurrent states; None: a model without
+    ):
+        self.pages, self.context = Pages(pages, size, reuse), pages * size
+        self.model: Fake = Fake(pages, size)
+        self.slots, self.snapshots = None, snapshots
+        if snapshots is not None:
+            self.model = model = Recurrent(pages, size)
+            self.slots = Slots(running, snapshots, model.copy)
+        self.scheduler = Scheduler(self.pages, running, budget, self.slots)
         self.live: list[Sequence] = []  # in order of arrival
         self.seen: set[Sequence] = set()  # that have run
         self.steps = 0
@@ -43,11 +55,14 @@ class World:
         answer = sequence.tokens[sequence.prompt_length :]
         assert answer == solo(sequence)[: len(answer)]
 
-    def step(self) -> None:
+    def step(self, fails: bool = False) -> None:
         self.steps += 1
         turns = self.scheduler.plan()
         self.check(turns)
         logits = iter(self.model(batch.build(turns, torch.device("cpu"))))
+        if fails and len(turns) > 1:
+            self.scheduler.isolate(turns)
+            return
         for turn in turns:
             token = int(next(logits).argmax()) if turn.sequence.pending == turn.tokens else None
             self.scheduler.advance(turn)
@@ -103,12 +118,23 @@ class World:
         assert set(pages.idle) <= set(named.values())
         assert not set(pages.blank) & set(named.values())
 
+    def check_slots(self) -> None:
+        """Every slot is held by one running sequence, free, kept or spare."""
+        if self.slots is None:
+            return
+        held = [sequence.slot for sequence in self.scheduler.running]
+        most = self.scheduler.max_running
+        assert sorted([*held, *self.slots.free]) == list(range(most))
+        kept = sorted([*self.slots.saved.values(), *self.slots.spare])
+        assert kept == list(range(most, most + self.snapshots))
+
     def drain(self) -> None:
         """Everything finishes within as many steps as there are tokens to compute, twice if need be."""
         bound = self.steps + 2 * sum(len(s.job.prompt.tokens) + s.limit + 1 for s in self.live)
         while self.live:
             self.step()
             self.check_pages()
+            self.check_slots()
             assert self.steps <= bound, "starving"
         assert self.pages.free == self.pages.count
         assert not len(self.scheduler)
@@ -128,6 +154,7 @@ class Interleavings(RuleBasedStateMachine):
         running=st.integers(1, 6),
         budget=st.integers(1, 12),
         reuse=st.sampled_from([True, True, False]),
+        snapshots=st.sampled_from([None, None, 0, 1, 3]),
     )
     def begin(self, **sizes):
         self.world = World(**sizes)
@@ -153,6 +180,11 @@ class Interleavings(RuleBasedStateMachine):
                 self.world.check_pages()
 
     @precondition(lambda self: self.world.live)
+    @rule()
+    def fail(self):
+        self.world.step(fails=True)
+
+    @precondition(lambda self: self.world.live)
     @rule(data=st.data())
     def cancel(self, data):
         self.world.cancel(data.draw(st.sampled_from(self.world.live)))
@@ -160,12 +192,13 @@ class Interleavings(RuleBasedStateMachine):
     @rule()
     def forget(self):
         if not self.world.scheduler.running:
-            self.world.pages.clear()
+            self.world.scheduler.clear()
 
     @invariant()
     def pages_add_up(self):
         if hasattr(self, "world"):
             self.world.check_pages()
+            self.world.check_slots()
 
     def teardown(self):
         if hasattr(self, "world"):
@@ -173,7 +206,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 Interleavings.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=100,
     stateful_step_count=25,
     deadline=None,
     derandomize=True,

@@ -39,6 +39,7 @@ GEMMA3 = {
     "rope_theta": 1e6,
     "rope_local_base_freq": 1e4,
 }
+QWEN_NEXT = {"head_dim": 256, "partial_rotary_factor": 0.25, "full_attention_interval": 4}
 # class of transformers, our defaults, a file, the same in the spelling that the class reads.
 SPELLINGS = {
     "llama": (transformers.LlamaConfig, {}, {"rope_theta": 5e5}, None),
@@ -112,6 +113,19 @@ SPELLINGS = {
                 "short_factor": FACTORS[:6],
             },
         },
+        None,
+    ),
+    "qwen3 next": (transformers.Qwen3NextConfig, QWEN_NEXT, {"rope_theta": 1e7}, None),
+    "qwen3 next, unused window": (
+        transformers.Qwen3NextConfig,
+        QWEN_NEXT,
+        {"rope_theta": 1e7, "use_sliding_window": False, "full_attention_interval": 3},
+        {"rope_theta": 1e7, "full_attention_interval": 3},
+    ),
+    "lfm2": (
+        transformers.Lfm2Config,
+        {"tie_word_embeddings": True},
+        {"rope_theta": 1e6, "full_attn_idxs": [2, 4], "tie_embedding": False},
         None,
     ),
     "gemma2": (transformers.Gemma2Config, GEMMA2, {"rope_theta": 1e4}, None),
@@ -226,6 +240,12 @@ def test_values_and_defaults():
     assert cfg.text is cfg
     assert Config(raw, {"tie_word_embeddings": True}).tie_word_embeddings is True
     assert copy.deepcopy(cfg).hidden_size == 64
+
+
+def test_infinity_as_transformers_writes_it():
+    limits = transformers.GraniteMoeHybridConfig(time_step_limit=(0.0, float("inf")))
+    written = json.loads(limits.to_json_string())
+    assert Config(written).time_step_limit == [0.0, float("inf")]
 
 
 def test_nested():

@@ -168,9 +168,9 @@ class Engine:
             tokens = self.forward(turns)
         except Exception as error:
             if len(turns) > 1:
-                alone = (self.compute([t]) for t in turns if t.sequence.finish is None)
-                return [pair for pairs in alone for pair in pairs]
-            self.fail(turns[0].sequence.job, failed(error))
+                self.scheduler.isolate(turns)
+            else:
+                self.fail(turns[0].sequence.job, failed(error))
             return []
         results = []
         for turn in turns:

@@ -110,18 +110,28 @@ class Slots:
         """How many pages from the beginning of a chain end in a snapshot."""
         return next((n for n in range(len(digests), 0, -1) if digests[n - 1] in self.saved), 0)
 
-    def save(self, digest: bytes, slot: int, instead: bytes | None = None) -> None:
-        """Keep the state in a slot as that of a chain, in the place of another snapshot if one is named."""
-        if instead is not None and instead in self.saved:
-            self.spare.append(self.saved.pop(instead))
+    def save(self, digest: bytes, slot: int) -> bool:
+        """Keep the state in a slot as that of a chain; False when it is kept already or there is no room."""
         if digest in self.saved:
-            return self.saved.move_to_end(digest)
+            self.saved.move_to_end(digest)
+            return False
         if not self.spare and self.saved:
             self.spare.append(self.saved.popitem(last=False)[1])
-        if self.spare:
-            self.saved[digest] = self.spare.pop()
-            self.copy(slot, self.saved[digest])
-        return None
+        if not self.spare:
+            return False
+        self.saved[digest] = self.spare.pop()
+        self.copy(slot, self.saved[digest])
+        return True
+
+    def forget(self, digest: bytes) -> None:
+        """Let go of a snapshot, if it is still there."""
+        if digest in self.saved:
+            self.spare.append(self.saved.pop(digest))
+
+    def clear(self) -> None:
+        """Forget all snapshots, for example after the weights changed."""
+        self.spare += self.saved.values()
+        self.saved.clear()
 
     def restore(self, digest: bytes, slot: int) -> None:
         """Put a snapshot into a slot."""

@@ -35,7 +35,9 @@ class Scheduler:
             left -= self.give(turns, sequence, left)
         while left > 0 and self.admit():
             left -= self.give(turns, self.running[-1], left)
-        return [t for t in turns if t.sequence in self.running]
+        turns = [t for t in turns if t.sequence in self.running]
+        alone = [t for t in turns if t.sequence.computed < t.sequence.suspect]
+        return alone[:1] or turns
 
     def give(self, turns: list[Turn], sequence: Sequence, left: int) -> int:
         """Add a turn of at most `left` tokens, or of the one token that a finished prompt waits for."""
@@ -47,12 +49,14 @@ class Scheduler:
 
     def chunk(self, sequence: Sequence, left: int) -> int:
         """Tokens of a prompt to compute next. With recurrent layers chunks end with pages, where snapshots can be
-        taken, the last time at the last whole page before the prompt's end.
+        taken: at the last whole page before the prompt's end at the latest, and where another prompt branched off.
         """
         count, size = min(sequence.pending, max(left, 0)), self.pages.size
         if self.slots is None:
             return count
         end = min(sequence.computed + count, (len(sequence.tokens) - 1) // size * size)
+        if sequence.computed < sequence.branch:
+            end = min(end, sequence.branch)
         aligned = end // size * size - sequence.computed
         return aligned if aligned > 0 else count
 
@@ -75,9 +79,16 @@ class Scheduler:
         self.running.append(sequence)
         if self.slots is not None:
             sequence.slot = self.slots.take()
-            if sequence.computed:
-                last = sequence.computed // self.pages.size - 1
-                self.slots.restore(sequence.digests[last], sequence.slot)
+            self.restore(sequence, self.slots)
+
+    def restore(self, sequence: Sequence, slots: Slots) -> None:
+        """Put the state that belongs to the cached pages into the sequence's slot; without pages it is zero."""
+        if sequence.computed:
+            slots.restore(self.digest(sequence), sequence.slot)
+
+    def digest(self, sequence: Sequence) -> bytes:
+        """The identity of what a sequence has computed, at the end of a page."""
+        return sequence.digests[sequence.computed // self.pages.size - 1]
 
     def reuse(self, sequence: Sequence) -> None:
         """Give a new sequence the cached pages of its beginning; at least one token stays to be computed."""
@@ -85,6 +96,7 @@ class Scheduler:
             chain = sequence.chain(self.pages.size, len(sequence.tokens) - 1)
             pages = self.pages.match(chain)
             keep = len(pages) if self.slots is None else self.slots.covered(chain[: len(pages)])
+            sequence.branch = len(pages) * self.pages.size
             self.pages.release(pages[keep:])
             sequence.pages = pages[:keep]
             sequence.computed = keep * self.pages.size
@@ -128,6 +140,8 @@ class Scheduler:
         sequence, size = turn.sequence, self.pages.size
         first = sequence.computed // size
         sequence.computed += turn.tokens
+        if sequence.computed >= sequence.suspect:
+            sequence.suspect = 0
         if self.pages.reuse:
             chain = sequence.chain(size, sequence.computed)
             for i in range(first, len(chain)):
@@ -136,10 +150,32 @@ class Scheduler:
                 self.snap(sequence, self.slots)
 
     def snap(self, sequence: Sequence, slots: Slots) -> None:
-        """Keep the state at the end of a page; of an answer only the latest."""
-        digest = sequence.digests[sequence.computed // self.pages.size - 1]
-        slots.save(digest, sequence.slot, sequence.snapshot)
-        sequence.snapshot = digest if sequence.computed > sequence.prompt_length else None
+        """Keep the state at the end of a page: for good at a branch and at the end of the prompt, elsewhere until the
+        next one, so that a long text leaves only its latest.
+        """
+        digest, done, size = self.digest(sequence), sequence.computed, self.pages.size
+        added = slots.save(digest, sequence.slot)
+        if sequence.snapshot is not None and sequence.snapshot != digest:
+            slots.forget(sequence.snapshot)
+        lasting = done in (sequence.branch, (sequence.prompt_length - 1) // size * size)
+        sequence.snapshot = digest if added and not lasting else None
+
+    def isolate(self, turns: list[Turn]) -> None:
+        """After a step that failed: each of its sequences computes these tokens again, alone. Keys and values are
+        simply written again, but a recurrent state may have moved on, so it starts from its last snapshot.
+        """
+        for sequence, count in turns:
+            sequence.suspect = max(sequence.suspect, sequence.computed + count)
+            if self.slots is not None and sequence in self.running:
+                self.drop(sequence)
+                self.reuse(sequence)
+                self.restore(sequence, self.slots)
+
+    def clear(self) -> None:
+        """Forget all cached content that nobody uses, for example after the weights changed."""
+        self.pages.clear()
+        if self.slots is not None:
+            self.slots.clear()
 
     def remove(self, sequence: Sequence) -> None:
         """Take a sequence out, running or waiting."""

@@ -42,7 +42,9 @@ class Sequence:
     pages: list[int] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)  # of the full pages so far
     slot: int = 0  # of its recurrent state
-    snapshot: bytes | None = None  # the latest one taken of its answer
+    snapshot: bytes | None = None  # of its state, to be replaced by the next one
+    branch: int = 0  # tokens that it shares with an earlier sequence
+    suspect: int = 0  # tokens it must compute alone, since a step with others failed
 
     def __post_init__(self) -> None:
         prompt = self.job.prompt

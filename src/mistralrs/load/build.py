@@ -12,6 +12,7 @@ from torch import nn
 from mistralrs import models
 from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
 from mistralrs.load.config import Config, architecture_of, choose_dtype
+from mistralrs.load.fp8 import widened
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
@@ -64,7 +65,7 @@ def build(repo: Repo, wish: Wish) -> Built:
         )
     architecture = models.find(choose(raw, wish.arch))
     cfg = Config(raw, architecture.defaults)
-    stored = read_checkpoint(repo.weights())
+    stored = widened(read_checkpoint(repo.weights()), raw)
     dtype = choose_dtype(wish.dtype, cfg, wish.device, main_dtype(stored))
     model = outline(architecture, cfg)
     if wish.embeds:
@@ -187,5 +188,6 @@ def put(
     if leaf in getattr(module, "matrices", ()):
         place(module, leaf, Plain(lazy.load().to(device, dtype)))
     else:
-        value = lazy.load().to(device, compute)
+        exact = leaf in getattr(module, "exact", ())  # small numbers that 16 bits would spoil
+        value = lazy.load().to(device, torch.float32 if exact else compute)
         module._parameters[leaf] = nn.Parameter(value, requires_grad=False)

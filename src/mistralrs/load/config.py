@@ -35,7 +35,7 @@ class Config:
         self.raw = raw
         self.file = file
         defaults = defaults or {}
-        self._values = {**defaults, **raw}
+        self._values = {**defaults, **{key: _infinite(value) for key, value in raw.items()}}
         self._values |= _derived(self._values, file)
         for key, value in self._values.items():
             if isinstance(value, Mapping) and key not in _ROPE_KEYS:
@@ -96,9 +96,18 @@ class Config:
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 
 
+def _infinite(value: Any) -> Any:
+    """Infinity and NaN from {"__float__": "Infinity"}, as transformers 5 writes them, also in lists."""
+    if isinstance(value, list):
+        return [_infinite(one) for one in value]
+    named = value.get("__float__") if isinstance(value, Mapping) else None
+    return value if named is None else float(named)
+
+
 def _derived(values: Mapping[str, Any], file: str) -> dict[str, Any]:
     """The keys that other keys imply and that old files leave out."""
-    out: dict[str, Any] = {"tie_word_embeddings": values.get("tie_word_embeddings") or False}
+    tied = values.get("tie_embedding", values.get("tie_word_embeddings"))  # the former is LFM's
+    out: dict[str, Any] = {"tie_word_embeddings": tied or False}
     heads, hidden = values.get("num_attention_heads"), values.get("hidden_size")
     for key in _SIZES:
         if isinstance(values.get(key), int) and values[key] < 1:
@@ -107,7 +116,7 @@ def _derived(values: Mapping[str, Any], file: str) -> dict[str, Any]:
         out["num_key_value_heads"] = values.get("num_key_value_heads") or heads
     if isinstance(heads, int) and isinstance(hidden, int):
         out["head_dim"] = values.get("head_dim") or hidden // heads
-    return out | _windows(values)
+    return out | _windows(values) | _mixers(values)
 
 
 def _windows(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,6 +138,22 @@ def _windows(values: Mapping[str, Any]) -> dict[str, Any]:
     else:
         return out
     return out | {"layer_types": ["sliding_attention" if s else "full_attention" for s in slides]}
+
+
+def _mixers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Which layers attend, from `full_attention_interval` (Qwen) or `full_attn_idxs` (LFM)."""
+    layers, every, full = (
+        values.get(k) for k in ("num_hidden_layers", "full_attention_interval", "full_attn_idxs")
+    )
+    if values.get("layer_types") is not None or not isinstance(layers, int):
+        return {}
+    if isinstance(every, int):
+        attends, other = [(i + 1) % every == 0 for i in range(layers)], "linear_attention"
+    elif isinstance(full, list):
+        attends, other = [i in full for i in range(layers)], "conv"
+    else:
+        return {}
+    return {"layer_types": ["full_attention" if a else other for a in attends]}
 
 
 _ROPE_KEYS = ("rope_parameters", "rope_scaling")

@@ -18,6 +18,22 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.weight, self.eps, self.offset)
 
 
+class GroupedRMSNorm(RMSNorm):
+    """An RMS norm of each of `groups` equal parts."""
+
+    def __init__(self, dim: int, groups: int, eps: float = 1e-6):
+        super().__init__(dim, eps)
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [T, D] -> [T, D]."""
+        if self.groups == 1:
+            return super().forward(x)
+        parts = x.unflatten(-1, (self.groups, -1))
+        ones = self.weight.new_ones(parts.shape[-1])
+        return rms_norm(parts, ones, self.eps).flatten(-2) * self.weight
+
+
 class LayerNorm(nn.Module):
     """(x - mean) / deviation * weight + bias."""
 
