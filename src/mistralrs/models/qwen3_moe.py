@@ -1,4 +1,4 @@
-"""Qwen 3 with many small experts in some or all of its layers."""
+"""Qwen 3 MoE: Qwen 3 with many small experts in some or all of its layers."""
 
 from torch import nn
 
