@@ -41,8 +41,12 @@ def test_intermediate_types():
     block = np.concatenate([head.view(np.uint8), q.view(np.uint8)])
     np.testing.assert_array_equal(BY_NAME["Q8_1"].rows(block[None]), 0.5 * q[None])
     q = np.arange(256).astype(np.uint8).view(np.int8)
-    block = np.concatenate([np.float32([0.25]).view(np.uint8), q.view(np.uint8), np.zeros(32, np.uint8)])
-    np.testing.assert_array_equal(BY_NAME["Q8_K"].rows(block[None]), 0.25 * q[None].astype(np.float32))
+    block = np.concatenate(
+        [np.float32([0.25]).view(np.uint8), q.view(np.uint8), np.zeros(32, np.uint8)]
+    )
+    np.testing.assert_array_equal(
+        BY_NAME["Q8_K"].rows(block[None]), 0.25 * q[None].astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("name", ["Q4_0", "Q8_0", "MXFP4"])
@@ -60,7 +64,9 @@ def test_weight(name):
     torch.testing.assert_close(matrix.matmul(x, bias), x @ full[1].T + bias)
     torch.testing.assert_close(weight.product(x, 2), x @ full[2].T)
     ids = torch.tensor([2, 0, 2, 1, 0])
-    torch.testing.assert_close(weight.gather(x, ids), torch.stack([full[e] @ r for e, r in zip(ids, x)]))
+    torch.testing.assert_close(
+        weight.gather(x, ids), torch.stack([full[e] @ r for e, r in zip(ids, x)])
+    )
     assert torch.equal(matrix.rows(torch.tensor([3, 0]), torch.float32), full[1][[3, 0]])
 
 

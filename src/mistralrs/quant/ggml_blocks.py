@@ -18,9 +18,7 @@ def cut(blocks: Array, *sizes: int) -> list[Array]:
     """Consecutive fields of a block, each contiguous so that its bytes can be viewed as wider numbers."""
     ends = np.cumsum(sizes)
     assert ends[-1] == blocks.shape[1], (sizes, blocks.shape)
-    return [
-        np.ascontiguousarray(blocks[:, e - n : e]) for e, n in zip(ends, sizes, strict=True)
-    ]
+    return [np.ascontiguousarray(blocks[:, e - n : e]) for e, n in zip(ends, sizes, strict=True)]
 
 
 def half(field: Array) -> Array:

@@ -51,7 +51,9 @@ def iq2_xxs(blocks: Array) -> Array:
     d, q = cut(blocks, 2, 64)
     words = q.view("<u4").reshape(len(q), 8, 2)
     index = np.ascontiguousarray(words[..., 0]).view(np.uint8)
-    return join(quarter(d, words[..., 1] >> 28, 0.25), points("iq2_xxs")[index], packed(words[..., 1]))
+    return join(
+        quarter(d, words[..., 1] >> 28, 0.25), points("iq2_xxs")[index], packed(words[..., 1])
+    )
 
 
 def packed(words: Array) -> Array:

@@ -59,5 +59,3 @@ def affine(scales: Array, mins: Array, values: Array) -> Array:
     """scales, mins [B, S], values [B, V] -> scale * value - min [B, V]."""
     grouped = values.astype(np.float32).reshape(*scales.shape, -1)
     return (scales[..., None] * grouped - mins[..., None]).reshape(len(values), -1)
-
-
