@@ -25,7 +25,7 @@ async def main() -> None:
         print()
 
         try:
-            await runner.send_chat_completion_request(question(texts[0]), timeout=0.0)
+            await runner.send_chat_completion_request(question(texts[0]), timeout=0.001)
         except RequestTimeoutError as error:
             print("timed out:", error)
 

@@ -12,7 +12,7 @@ from mistralrs.api.responses import (
 )
 from mistralrs.api.which import Which
 from mistralrs.pipeline import Chat
-from mistralrs.runner import Runner, named
+from mistralrs.runner import Runner, target
 
 
 class AsyncChatStream(AsyncIterator[ChatCompletionChunkResponse]):
@@ -58,7 +58,9 @@ class AsyncRunner:
         timeout: float | None = None,
     ) -> ChatCompletionResponse | AsyncChatStream:
         """Answer a chat: the whole response, or an async iterator of chunks when `request.stream` is set."""
-        pipeline = await asyncio.to_thread(self.runner._pipeline, model_id or named(request))
+        pipeline = await asyncio.to_thread(
+            self.runner._pipeline, target(request, ChatCompletionRequest, model_id)
+        )
         chat = await asyncio.to_thread(pipeline.chat, request, timeout)
         return AsyncChatStream(chat) if request.stream else await chat.whole_async()
 
@@ -70,7 +72,9 @@ class AsyncRunner:
         timeout: float | None = None,
     ) -> CompletionResponse:
         """Continue a text."""
-        pipeline = await asyncio.to_thread(self.runner._pipeline, model_id or named(request))
+        pipeline = await asyncio.to_thread(
+            self.runner._pipeline, target(request, CompletionRequest, model_id)
+        )
         completion = await asyncio.to_thread(pipeline.completion, request, timeout)
         return await completion.whole_async()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from mistralrs.api import check
 from mistralrs.api.errors import ConfigError, NotSupportedError, RequestError
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt
@@ -49,6 +50,24 @@ class Settings:
     pa_ctxt_len: int | None = None
     pa_blk_size: int | None = None
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check.apply(self, CHECKS)
+
+
+CHECKS: dict[str, check.Check] = {
+    "max_seqs": check.count(1),
+    "no_kv_cache": check.flag,
+    "prefix_cache_n": check.count(0),
+    "token_source": check.name,
+    "chat_template": check.path,
+    "jinja_explicit": check.path,
+    "pa_gpu_mem": check.count(0),
+    "pa_gpu_mem_usage": check.number(0, 1),
+    "pa_ctxt_len": check.count(1),
+    "pa_blk_size": check.count(1),
+    "seed": check.count(),
+}
 
 
 class Pipeline:
@@ -92,6 +111,8 @@ class Pipeline:
 
     def call(self, prompt: Prompt, timeout: float | None) -> Call:
         """A call of the engine, which is started again if it died."""
+        if timeout is not None:
+            timeout = check.number(above=0)("timeout", timeout)
         if self.engine.failure is not None and not self.closed:
             log.warning("starting the engine of '%s' again", self.id)
             self.engine = self.start()
@@ -189,6 +210,8 @@ FIELDS_TO_COME = {
 
 def load(which: Which, settings: Settings) -> Pipeline:
     """Load the model that `which` names; raises NotSupportedError for a kind without a loader."""
+    if not isinstance(which, Which):
+        raise check.wrong_type("which", "a Which, such as Which.Plain('owner/name')", which)
     if not isinstance(which, WhichPlain):
         raise NotSupportedError(
             f"{type(which).__qualname__} has no loader yet; this version loads Which.Plain: text models "

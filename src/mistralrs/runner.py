@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from mistralrs import pipeline
+from mistralrs.api import check
 from mistralrs.api.errors import ModelNotFoundError, ModelStateError, NotSupportedError
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 from mistralrs.api.responses import (
@@ -155,7 +156,9 @@ class Runner:
 
         `timeout` is in seconds; a request that takes longer is canceled with a RequestTimeoutError.
         """
-        chat = self._pipeline(model_id or named(request)).chat(request, timeout)
+        chat = self._pipeline(target(request, ChatCompletionRequest, model_id)).chat(
+            request, timeout
+        )
         return ChatStream(chat) if request.stream else chat.whole()
 
     def send_completion_request(
@@ -166,7 +169,8 @@ class Runner:
         timeout: float | None = None,
     ) -> CompletionResponse:
         """Continue a text."""
-        return self._pipeline(model_id or named(request)).completion(request, timeout).whole()
+        pipeline = self._pipeline(target(request, CompletionRequest, model_id))
+        return pipeline.completion(request, timeout).whole()
 
     def send_embedding_request(
         self, request: EmbeddingRequest, model_id: str | None = None
@@ -216,13 +220,17 @@ class Runner:
         model_id: str | None = None,
     ) -> list[int]:
         """The token ids of a text, without a chat template."""
-        return self._pipeline(model_id).prompter.tokenizer.encode(text, add_special_tokens)
+        return self._pipeline(model_id).prompter.tokenizer.encode(
+            check.text("text", text), add_special_tokens
+        )
 
     def detokenize_text(
         self, tokens: list[int], skip_special_tokens: bool, model_id: str | None = None
     ) -> str:
         """The text of token ids."""
-        return self._pipeline(model_id).prompter.tokenizer.decode(tokens, skip_special_tokens)
+        return self._pipeline(model_id).prompter.tokenizer.decode(
+            check.items(check.count(0))("tokens", tokens), skip_special_tokens
+        )
 
     def max_sequence_length(self, model_id: str | None = None) -> int | None:
         """The most tokens that a prompt and its continuation can have together."""
@@ -308,9 +316,11 @@ class Runner:
         return self._slot(model_id).get()
 
 
-def named(request: ChatCompletionRequest | CompletionRequest) -> str | None:
-    """The model that a request asks for by itself."""
-    return None if request.model in (None, "", "default") else request.model
+def target(request: Any, kind: type[Any], model_id: str | None) -> str | None:
+    """The model that a request goes to, None for the default; raises RequestTypeError unless it is of that kind."""
+    if not isinstance(request, kind):
+        raise check.wrong_type("request", f"a {kind.__name__}", request)
+    return model_id or (None if request.model == "default" else request.model)
 
 
 def refuse(options: Mapping[str, Any]) -> None:

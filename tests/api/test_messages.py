@@ -51,7 +51,7 @@ STORED = [  # message given, message stored
 ]
 REFUSED = [  # messages, message of the error
     (None, "messages: is required"),
-    (3, "messages: must be a list, not 3"),
+    (3, "messages: must be a string or a list of messages, not 3"),
     (USER, "messages: must be a string or a list of messages"),
     ([], "messages: is empty"),
     (["hi"], r"messages\[0\]: must be a dict with 'role' and 'content', not 'hi'"),
@@ -66,7 +66,7 @@ REFUSED = [  # messages, message of the error
         r"messages\[0\].content: is missing",
     ),
     ([{"role": "assistant", "content": None}], r"messages\[0\].content: is missing"),
-    ([{"role": "user", "content": 3}], r"messages\[0\].content: must be a list, not 3"),
+    ([{"role": "user", "content": 3}], r"messages\[0\].content: must be a string or a list of parts, not 3"),
     ([{"role": "user", "content": []}], r"messages\[0\].content: is empty"),
     ([{"role": "user", "content": {"text": "a"}}], "content: must be a string or a list of parts"),
     (

@@ -299,7 +299,7 @@ def test_architecture(config, expected):
             {"architectures": ["Qwen2ForSequenceClassification"], "model_type": "qwen2"},
             "no architecture for 'Qwen2ForSequenceClassification'",
         ),
-        ({}, "model_type None"),
+        ({}, "config.json that names none"),
     ],
 )
 def test_unknown_architecture(config, message):

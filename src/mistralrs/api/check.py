@@ -189,7 +189,7 @@ def filled(check: Check) -> Check:
     def checked(where: str, value: Any) -> Any:
         stored = check(where, value)
         if not stored:
-            raise RequestError(f"{where}: is empty")
+            raise RequestError(f"{where}: is empty; give at least one")
         return stored
 
     return checked

@@ -1,6 +1,6 @@
 """Checks of chat messages: roles, contents, parts and earlier tool calls."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mistralrs.api import check
@@ -17,7 +17,7 @@ def messages(where: str, value: Any) -> str | list[dict[str, Any]]:
     """A string, or a list of messages; the stored list is a copy without null entries."""
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise check.wrong_type(where, "a string or a list of messages", value)
     return list(check.filled(check.items(_message))(where, value))
 
@@ -61,7 +61,7 @@ def _content(where: str, value: Any, role: str) -> str | list[dict[str, Any]]:
         )
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise check.wrong_type(where, "a string or a list of parts", value)
     parts = [
         _part(f"{where}[{i}]", v) for i, v in enumerate(check.items(lambda _, v: v)(where, value))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mistralrs import models
-from mistralrs.api.errors import CheckpointError, ConfigError
+from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
 from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
@@ -60,17 +60,19 @@ def build(repo: Repo, wish: Wish) -> Built:
     """A model from Hugging Face's files."""
     raw = repo.json("config.json")
     if raw is None:
-        raise ConfigError(f"'{repo.id}' has no config.json; it is not a Hugging Face model")
-    return construct(raw, read_checkpoint(repo.weights()), wish)
+        raise ConfigError(
+            f"'{repo.id}' has no config.json: name the directory of a Hugging Face model, or download it again"
+        )
+    return construct(raw, lambda: read_checkpoint(repo.weights()), wish)
 
 
-def construct(raw: Mapping[str, Any], stored: Tensors, wish: Wish) -> Built:
+def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -> Built:
     """Detect the architecture of a config.json, plan the memory, then read the weights tensor by tensor."""
-    key = models.key_of(wish.arch) if wish.arch else architecture_of(raw, models.SOURCES)
-    architecture = models.find(key)
+    architecture = models.find(choose(raw, wish.arch))
     cfg = Config(raw, architecture.defaults)
+    stored = read()
     dtype = choose_dtype(wish.dtype, cfg, wish.device, main_dtype(stored))
-    model = architecture(cfg).eval()
+    model = outline(architecture, cfg)
     tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
     weights = sum(taken(tensor, dtype) for tensor in tensors.values())
     layout = plan(model, cfg, weights, dtype, wish)
@@ -83,6 +85,32 @@ def construct(raw: Mapping[str, Any], stored: Tensors, wish: Wish) -> Built:
 def taken(lazy: Lazy, dtype: torch.dtype) -> int:
     """Bytes of memory of a tensor once it is loaded."""
     return lazy.nbytes if isinstance(lazy, Packed) else prod(lazy.shape) * dtype.itemsize
+
+
+def choose(raw: Mapping[str, Any], arch: str | None) -> str:
+    """The registry key of the architecture that the user names, else that of config.json."""
+    if arch is None:
+        return architecture_of(raw, models.SOURCES)
+    key = models.key_of(arch)
+    named = [name for name in raw.get("architectures") or () if name in models.SOURCES]
+    if named and key not in [models.SOURCES[name] for name in named]:
+        raise ConfigError(
+            f"arch='{arch}' contradicts config.json, which names {named[0]}: leave arch out"
+        )
+    return key
+
+
+def outline(architecture: type[Decoder], cfg: Config) -> Decoder:
+    """The model as shapes without storage; raises ConfigError where config.json does not describe one."""
+    try:
+        return architecture(cfg).eval()
+    except MistralRsError:
+        raise
+    except Exception as error:  # a value of a wrong type or size can fail in any way
+        raise ConfigError(
+            f"config.json does not describe a {architecture.__name__} model ({error!r}): check the "
+            "values that were edited, or download it again"
+        ) from error
 
 
 def allocate(model: Decoder, layout: Plan, device: torch.device, dtype: torch.dtype) -> None:

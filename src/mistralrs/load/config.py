@@ -93,15 +93,19 @@ class Config:
         return None if named is None else str(named).removeprefix("torch.")
 
 
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+
+
 def _derived(values: Mapping[str, Any], file: str) -> dict[str, Any]:
     """The keys that other keys imply and that old files leave out."""
     out: dict[str, Any] = {"tie_word_embeddings": values.get("tie_word_embeddings") or False}
     heads, hidden = values.get("num_attention_heads"), values.get("hidden_size")
+    for key in _SIZES:
+        if isinstance(values.get(key), int) and values[key] < 1:
+            raise ConfigError(f"{file}: {key} is {values[key]}, it must be at least 1")
     if isinstance(heads, int):
         out["num_key_value_heads"] = values.get("num_key_value_heads") or heads
     if isinstance(heads, int) and isinstance(hidden, int):
-        if heads < 1:
-            raise ConfigError(f"{file}: num_attention_heads is {heads}, it must be at least 1")
         out["head_dim"] = values.get("head_dim") or hidden // heads
     return out | _windows(values)
 
@@ -238,6 +242,7 @@ def architecture_of(config: Mapping[str, Any], known: Mapping[str, str]) -> str:
     `known` maps class names to keys. Raises NotSupportedError with the nearest known name.
     """
     classes = config.get("architectures") or []
+    classes = [classes] if isinstance(classes, str) else classes
     matches = {known[name] for name in classes if name in known}
     if len(matches) == 1:
         return matches.pop()
@@ -249,9 +254,13 @@ def architecture_of(config: Mapping[str, Any], known: Mapping[str, str]) -> str:
 
 
 def _unknown(classes: list[str], kind: str | None, known: Mapping[str, str]) -> str:
-    named = " or ".join(map(repr, classes)) or f"model_type {kind!r}"
+    unnamed = f"model_type {kind!r}" if kind else "a config.json that names none"
+    named = " or ".join(map(repr, classes)) or unnamed
     close = next(
         (m for name in classes for m in difflib.get_close_matches(name, known, 1, 0.7)), None
     )
     nearest = f" The nearest known one is {close}." if close else ""
-    return f"no architecture for {named}.{nearest} Known: {', '.join(sorted(known))}"
+    return (
+        f"no architecture for {named}.{nearest} Known: {', '.join(sorted(known))}; if it is one of "
+        "these under another name, pass arch"
+    )

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mistralrs.api.errors import NotSupportedError
 from mistralrs.kernels.rope import rope as rotate
 from mistralrs.nn.batch import Batch
 
@@ -94,6 +95,10 @@ class Rope(nn.Module):
         super().__init__()
         self.dim, self.spec, self.interleaved = dim, dict(spec), interleaved
         self.kind = spec.get("rope_type", "default")
+        if self.kind not in SCALINGS:
+            raise NotSupportedError(
+                f"rope_type '{self.kind}' of config.json is not available; these are: {', '.join(SCALINGS)}"
+            )
         self.freq, self.amplitude = SCALINGS[self.kind](dim, spec)
         self.key = ("rope", dim, tuple(self.freq.tolist()), self.amplitude, self.kind)
 

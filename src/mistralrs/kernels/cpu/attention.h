@@ -61,6 +61,14 @@ struct Attend {
   int64_t rows() const { return part * span; }
   int64_t pages_of_segment() const { return most(1, SEGMENT / page); }
 
+  // Multiply-adds of the whole call, at most.
+  int64_t cost() const {
+    int64_t pairs = 0;
+    for (int64_t s = 0; s < a.batch.sequences; ++s)
+      pairs += (a.batch.starts[s + 1] - a.batch.starts[s]) * (int64_t)a.batch.lengths[s];
+    return pairs * a.heads * (a.keys.width + a.values.width);
+  }
+
   int64_t units_of(int64_t sequence) const {
     return ceil_div(a.batch.starts[sequence + 1] - a.batch.starts[sequence], span) * a.groups * parts();
   }
@@ -293,7 +301,7 @@ inline void by_segments(const Attend& t, int64_t units, int64_t segments) {
     t.read_queries(u, b.q);
     t.segment(u, b, s);
   };
-  parallel(units * segments, work);
+  parallel(units * segments, t.cost(), work);
   auto join = [&](int64_t i) {
     const Unit u = t.unit(i);
     const Buffers b = t.buffers();
@@ -302,7 +310,7 @@ inline void by_segments(const Attend& t, int64_t units, int64_t segments) {
       t.merge(u, b.whole, state(i * segments + s - t.first_segment(u)));
     t.finish(u, b.whole);
   };
-  parallel(units, join);
+  parallel(units, t.cost() / 64, join);
   delete[] parts;
 }
 
@@ -319,7 +327,7 @@ inline void attention(const Attention& a) {
   }
   if (segments > 1) return by_segments(t, units, segments);
   auto work = [&](int64_t i) { t.whole_unit(i); };
-  parallel(units, work);
+  parallel(units, t.cost(), work);
 }
 
 }  // namespace ISA

@@ -24,6 +24,7 @@ inline void append(const Pages& p, const Write& a, const float* x, int64_t row, 
 
 inline void write(const Write& a) {
   const int64_t first = a.batch.starts[0], rows = a.batch.starts[a.batch.sequences] - first, piece = 32;
+  const int64_t work = 2 * rows * a.heads * (a.keys.width + a.values.width);
   auto body = [&](int64_t i) {
     int64_t sequence = 0;
     for (int64_t r = first + i * piece; r < first + least(rows, (i + 1) * piece); ++r) {
@@ -32,7 +33,7 @@ inline void write(const Write& a) {
       if (a.v) append(a.values, a, a.v, r, sequence, a.v_stride, a.v_head);
     }
   };
-  parallel(ceil_div(rows, piece), body);
+  parallel(ceil_div(rows, piece), work, body);
 }
 
 }  // namespace ISA

@@ -32,7 +32,7 @@ inline void gated(const Glu& a, Fn act) {
       store_some(y + d, mul(act(load_some(gate + d, n)), load_some(up + d, n)), n);
     }
   };
-  parallel(a.rows * slices, body);
+  parallel(a.rows * slices, 16 * a.rows * a.width, body);
 }
 
 inline void glu(const Glu& a) {

@@ -61,7 +61,7 @@ inline void band(const Linear& a, const float* panel, int64_t first, int64_t las
     const int64_t depth = least(DEPTH, a.inner - k);
     const float* w = panel + k * PANEL;
     const bool begin = k == 0, end = k + depth == a.inner;
-    tiles<ROWS, COLS>(bottom - top, last - first, [&](int64_t r, int64_t c, auto m, auto n) {
+    auto tile = [&](int64_t r, int64_t c, auto m, auto n) {
       vec acc[m.value][n.value];
       float* saved = partial + (r * PANEL + c) * W;
       if (begin) {
@@ -76,7 +76,11 @@ inline void band(const Linear& a, const float* panel, int64_t first, int64_t las
       UNROLL for (int i = 0; i < m.value; ++i) {
         UNROLL for (int j = 0; j < n.value; ++j) store(saved + (i * PANEL + j) * W, acc[i][j]);
       }
-    });
+    };
+    // A few rows of x stay in the first cache while the block of weights passes through it.
+    for (int64_t r = 0; r < bottom - top; r += ROWS)
+      tiles<ROWS, COLS>(least(ROWS, bottom - top - r), last - first,
+                        [&](int64_t, int64_t c, auto m, auto n) { tile(r, c, m, n); });
   }
   add_bias(a, a.y + top * a.cols + first, bottom - top, a.cols, first, last - first);
 }
@@ -92,12 +96,12 @@ inline void thick(const Linear& a, int64_t first, int64_t last, int64_t top, int
 inline void linear(const Linear& a) {
   typed(a.type, a.w, [&](auto w) {
     using T = typename Plain<decltype(w)>::type;
-    const int64_t size = most(1, a.inner * (int64_t)sizeof(T));
+    const int64_t size = most(1, a.inner * (int64_t)sizeof(T)), work = a.rows * a.cols * a.inner;
     if (a.rows <= THIN) {
       // Contiguous pieces of weights, at least 64 KB and about eight for each thread.
       const int64_t piece = most(ceil_div(65536, size), ceil_div(a.cols, 8 * threads()));
       auto body = [&](int64_t i) { thin<T>(a, i * piece, least(a.cols, (i + 1) * piece)); };
-      return parallel(ceil_div(a.cols, piece), body);
+      return parallel(ceil_div(a.cols, piece), work, body);
     }
     const int64_t panels = ceil_div(a.cols, PANEL);
     // Few panels for many threads: the rows are cut too, at the price of widening a panel more than once.
@@ -108,7 +112,7 @@ inline void linear(const Linear& a) {
       const int64_t first = i / heights * PANEL, top = i % heights * height;
       thick<T>(a, first, least(a.cols, first + PANEL), top, least(a.rows, top + height));
     };
-    parallel(panels * heights, body);
+    parallel(panels * heights, work, body);
   });
 }
 

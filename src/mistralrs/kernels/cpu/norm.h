@@ -29,7 +29,7 @@ inline void by_rows(const Norm& a, Row row) {
     for (int64_t r = i * piece; r < least(rows, (i + 1) * piece); ++r)
       row(a.x + r / a.heads * a.row_stride + r % a.heads * a.head_stride, a.y + r * a.width);
   };
-  parallel(ceil_div(rows, piece), body);
+  parallel(ceil_div(rows, piece), 4 * rows * a.width, body);
 }
 
 inline void rms_norm(const Norm& a) {

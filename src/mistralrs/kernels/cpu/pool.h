@@ -10,9 +10,16 @@ int threads();             // threads that share one call, the caller included
 void set_threads(int count);
 void run(int64_t tasks, Task task, void* context);  // returns when every index in [0, tasks) is done
 
-// `body(index)` for every index in [0, tasks). Static: no instance is shared between instruction sets.
+constexpr int64_t ALONE = 300000;  // multiply-adds, some 20 microseconds, below which a second thread costs more than it saves
+
+// `body(index)` for every index in [0, tasks), which are `work` multiply-adds together. Static: no instance is shared
+// between instruction sets.
 template <class Body>
-static void parallel(int64_t tasks, Body& body) {
+static void parallel(int64_t tasks, int64_t work, Body& body) {
+  if (work < ALONE) {
+    for (int64_t i = 0; i < tasks; ++i) body(i);
+    return;
+  }
   run(tasks, [](void* context, int64_t index) { (*static_cast<Body*>(context))(index); }, &body);
 }
 

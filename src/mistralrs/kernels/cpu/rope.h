@@ -36,7 +36,7 @@ inline void rope(const Rope& a) {
       memcpy(y + 2 * a.half, x + 2 * a.half, (a.width - 2 * a.half) * sizeof(float));
     }
   };
-  parallel(ceil_div(a.rows, piece), body);
+  parallel(ceil_div(a.rows, piece), 4 * a.rows * a.heads * a.width, body);
 }
 
 }  // namespace ISA
