@@ -26,6 +26,7 @@ class Case:
 
     prefix: str  # of the Config and ForCausalLM classes
     settings: dict[str, Any] = field(default_factory=dict)
+    config: str = ""  # prefix of the Config class where it is another
     norm: float = 1.0  # what norm weights scatter around; 0 where the model adds 1
 
     @property
@@ -39,7 +40,7 @@ class Case:
 
     def is_weight(self, buffer: str) -> bool:
         """Whether a buffer is part of the checkpoint and must be filled too."""
-        return "e_score_correction_bias" in buffer
+        return "e_score_correction_bias" in buffer or "expert_bias" in buffer
 
 
 def rope(kind: str, **spec: Any) -> dict[str, Any]:

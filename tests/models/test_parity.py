@@ -7,7 +7,7 @@ import torch
 
 from mistralrs.api.prompt import Prompt
 from mistralrs.engine import batch
-from mistralrs.engine.memory import Pages
+from mistralrs.engine.memory import Pages, Slots
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
 from mistralrs.load.build import build
@@ -40,7 +40,7 @@ class Driver:
         job = Job(Prompt(tuple(tokens)), lambda: None, lambda piece: None)
         sequence = Sequence(job, 0, len(tokens) + 1, salt.to_bytes(8, "little"))
         self.scheduler.reuse(sequence)
-        self.scheduler.running.append(sequence)
+        self.scheduler.start(sequence)
         return sequence
 
     def step(self, turns: list[Turn]) -> list[torch.Tensor]:
@@ -54,18 +54,21 @@ class Driver:
         return list(logits.split([t.tokens for t in turns]))
 
 
-def load(folder) -> Driver:
+def load(folder, dtype: str = "f32") -> Driver:
     """A driver for the checkpoint in a folder, with pages of 16 tokens."""
-    built = build(open_repo(str(folder)), Wish(dtype="f32", page_size=16))
-    return Driver(built.model, Scheduler(Pages(64, 16), 8, 512))
+    wish = Wish(dtype=dtype, page_size=16, sequences=8, snapshots=2)
+    built = build(open_repo(str(folder)), wish)
+    slots = built.copy and Slots(wish.sequences, wish.snapshots, built.copy)
+    return Driver(built.model, Scheduler(Pages(64, 16), wish.sequences, 512, slots))
 
 
 @pytest.fixture(scope="module", params=tiny.CASES)
 def case(request, tmp_path_factory):
-    """The reference's logits of A and B, and the checkpoint's folder."""
+    """The checkpoint's folder, the reference's logits of A and B, and those of A with rounded weights."""
     model = tiny.reference(request.param)
     folder = tiny.save(model, tmp_path_factory.mktemp("model"))
-    return folder, {"A": tiny.logits(request.param, A), "B": tiny.logits(request.param, B)}
+    expected = {name: tiny.logits(request.param, tokens) for name, tokens in zip("AB", (A, B), strict=True)}
+    return folder, expected | {"rounded": tiny.logits(request.param, A, torch.bfloat16)}
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -85,21 +88,25 @@ def test_logits(case, schedule):
 def test_prefix_hit_is_exact(case):
     folder, expected = case
     driver = load(folder)
-    cold = driver.step([Turn(driver.start(A), len(A))])[0]
+    whole = driver.step([Turn(driver.start(A), len(A))])[0]
+    driver = load(folder)
+    first = driver.start(A)
+    for count in (32, 11):  # stops at the end of a page, where states are kept
+        driver.step([Turn(first, count)])
     warm = driver.start(A)
     assert warm.computed == 32
     hit = driver.step([Turn(warm, warm.pending), Turn(driver.start(B), len(B))])[0]
-    assert torch.equal(hit, cold[32:])
+    assert torch.equal(hit, whole[32:])
     assert_close(hit, expected["A"][32:])
 
 
 def test_bfloat16(case):
     folder, expected = case
-    built = build(open_repo(str(folder)), Wish(dtype="bf16", page_size=16))
-    driver = Driver(built.model, Scheduler(Pages(64, 16), 8, 512))
+    driver = load(folder, "bf16")
     found = driver.step([Turn(driver.start(A), len(A))])[0]
-    difference = (found - expected["A"]).norm() / expected["A"].norm()
-    assert difference < 0.03  # 8 bits of mantissa through 4 layers
+    difference = (found - expected["rounded"]).norm(dim=-1) / expected["rounded"].norm(dim=-1)
+    # Only the cache rounds activations; the median, since that may send a token to another expert.
+    assert difference.median() < 0.03
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:

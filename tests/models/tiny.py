@@ -21,7 +21,7 @@ CASES: dict[str, Case] = {
 def reference(case: str) -> transformers.PreTrainedModel:
     """The transformers model of a case, with every weight, norm and bias away from its initial value."""
     one = CASES[case]
-    config = getattr(transformers, f"{one.prefix}Config")(**one.sizes)
+    config = getattr(transformers, f"{one.config or one.prefix}Config")(**one.sizes)
     config._attn_implementation = "eager"
     model = getattr(transformers, f"{one.prefix}ForCausalLM")(config).eval().float()
     generator = torch.Generator().manual_seed(1)
@@ -32,10 +32,16 @@ def reference(case: str) -> transformers.PreTrainedModel:
     return model
 
 
-def logits(case: str, tokens: list[int]) -> torch.Tensor:
-    """The reference's logits [T, V]; from a fresh model, since dynamic rope there remembers longer inputs."""
+def logits(case: str, tokens: list[int], stored: torch.dtype = torch.float32) -> torch.Tensor:
+    """The reference's logits [T, V] with weights rounded to `stored`.
+
+    They are from a fresh model, since dynamic rope there remembers longer inputs.
+    """
+    model = reference(case)
+    for parameter in model.parameters():
+        parameter.data = parameter.to(stored).float()
     with torch.inference_mode():
-        return reference(case)(torch.tensor([tokens])).logits[0]
+        return model(torch.tensor([tokens])).logits[0]
 
 
 def save(model: transformers.PreTrainedModel, folder: Path, **options) -> Path:

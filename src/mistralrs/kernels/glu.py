@@ -22,6 +22,11 @@ def glu(gate: Tensor, up: Tensor, act: str) -> Tensor:
     return native.first(GLU, gate, up, act)
 
 
+def activate(x: Tensor, act: str) -> Tensor:
+    """x [T, F] -> act(x) [T, F]: a unit whose gates are all open."""
+    return glu(x, x.new_ones(1, x.shape[1]).expand_as(x), act)
+
+
 def glu_reference(gate: Tensor, up: Tensor, act: str) -> Tensor:
     """In torch, in the dtype of the inputs."""
     return ACTS[act](gate) * up

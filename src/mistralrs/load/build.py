@@ -166,9 +166,10 @@ class Target:
         stored = lazy.dtype if lazy.dtype in FLOATS else self.compute
         return Plain(lazy.load().to(self.device, self.storage or stored))
 
-    def small(self, lazy: Lazy) -> nn.Parameter:
-        """A norm, a bias or the like."""
-        return nn.Parameter(lazy.load().to(self.device, self.compute), requires_grad=False)
+    def small(self, lazy: Lazy, exact: bool) -> nn.Parameter:
+        """A norm, a bias or the like; `exact` numbers are those that 16 bits would spoil."""
+        dtype = torch.float32 if exact else self.compute
+        return nn.Parameter(lazy.load().to(self.device, dtype), requires_grad=False)
 
 
 def fill(model: Decoder, tensors: Tensors, target: Target) -> None:
@@ -182,6 +183,8 @@ def fill(model: Decoder, tensors: Tensors, target: Target) -> None:
             if leaf in getattr(module, "matrices", ()):
                 place(module, leaf, target.matrix(lazy))
             else:
-                module._parameters[leaf] = target.small(lazy)
+                module._parameters[leaf] = target.small(
+                    lazy, leaf in getattr(module, "exact", ())
+                )
     if "lm_head.weight" not in tensors:
         place(model.lm_head, "weight", model.model.embed_tokens.weight)

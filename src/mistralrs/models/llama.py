@@ -19,8 +19,8 @@ class Block(nn.Module):
         super().__init__()
         self.self_attn = self.attention(cfg, layer)
         self.mlp = self.feed_forward(cfg, layer)
-        self.input_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+        self.input_layernorm = self.norm(cfg)
+        self.post_attention_layernorm = self.norm(cfg)
 
     def attention(self, cfg: Settings, layer: int) -> nn.Module:
         """The token mixer of this layer."""
@@ -30,6 +30,10 @@ class Block(nn.Module):
         """The channel mixer of this layer."""
         return GatedMLP(cfg.hidden_size, cfg.intermediate_size, cfg.hidden_act, cfg.mlp_bias)
 
+    def norm(self, cfg: Settings) -> nn.Module:
+        """The norm before each of the two."""
+        return RMSNorm(cfg.hidden_size, cfg.rms_norm_eps)
+
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]."""
         x = x + self.self_attn(self.input_layernorm(x), batch)
@@ -37,15 +41,17 @@ class Block(nn.Module):
 
 
 def attention(cfg: Settings, **rule: Any) -> Attention:
-    """Attention with the sizes and the rope of a Llama-like config."""
+    """Attention with the sizes of a Llama-like config, and with its rope unless another is given."""
     heads, groups, dim = cfg.num_attention_heads, cfg.num_key_value_heads, cfg.head_dim
-    return Attention(cfg.hidden_size, heads, groups, dim, rope=rope(cfg), **rule)
+    if "rope" not in rule:
+        rule["rope"] = rope(cfg)
+    return Attention(cfg.hidden_size, heads, groups, dim, **rule)
 
 
-def rope(cfg: Settings, layer_type: str = "default") -> Rope:
+def rope(cfg: Settings, layer_type: str = "default", interleaved: bool = False) -> Rope:
     """The rotary embedding of a layer type."""
     spec = cfg.rope[layer_type] | {"max_position_embeddings": cfg.max_position_embeddings}
-    return Rope(int(cfg.head_dim * spec["partial_rotary_factor"]), spec)
+    return Rope(int(cfg.head_dim * spec["partial_rotary_factor"]), spec, interleaved)
 
 
 class Llama(Decoder):

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mistralrs.kernels.norm import rms_norm
+from mistralrs.kernels.norm import layer_norm, rms_norm
 from mistralrs.nn.linear import empty
 
 
@@ -16,3 +16,16 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., D] -> [..., D]."""
         return rms_norm(x, self.weight, self.eps, self.offset)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / deviation * weight + bias."""
+
+    def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True):
+        super().__init__()
+        self.weight, self.eps = empty(dim), eps
+        self.register_parameter("bias", empty(dim) if bias else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., D] -> [..., D]."""
+        return layer_norm(x, self.weight, self.bias, self.eps)

@@ -1,7 +1,7 @@
 """Rotary position embedding and the ways checkpoints stretch it over longer contexts.
 
-Every scheme is one function `(dim, spec) -> (inverse frequencies [dim / 2], amplitude)`; `dynamic` is the
-exception, its frequencies depend on the length of the sequence.
+Every scheme is one function `(dim, spec) -> (inverse frequencies [dim / 2], amplitude)`; the exceptions are `dynamic`
+and `longrope`, whose frequencies depend on the length of the sequence.
 """
 
 import math
@@ -78,12 +78,31 @@ def amplitude(spec: Spec, factor: float) -> float:
     return mscale(1.0)
 
 
+def longrope(dim: int, spec: Spec, long: bool = False) -> tuple[Tensor, float]:
+    """LongRoPE (arXiv 2402.13753): every frequency has its own divisor, for long sequences another than for short."""
+    side = "long" if long else "short"
+    divisors = torch.tensor(spec[f"{side}_factor"], dtype=torch.float32)
+    power = torch.arange(0, dim, 2, dtype=torch.int64).float() / dim
+    amplitude = spec.get(f"{side}_mscale") or temperature(spec)
+    return 1.0 / (divisors * spec["rope_theta"] ** power), amplitude
+
+
+def temperature(spec: Spec) -> float:
+    """The factor on cos and sin of LongRoPE checkpoints, from how much longer they became."""
+    if spec.get("attention_factor") is not None:
+        return spec["attention_factor"]
+    trained = spec["original_max_position_embeddings"]
+    factor = spec.get("factor") or spec["max_position_embeddings"] / trained
+    return math.sqrt(1 + math.log(factor) / math.log(trained)) if factor > 1 else 1.0
+
+
 SCALINGS: dict[str, Callable[[int, Spec], tuple[Tensor, float]]] = {
     "default": default,
     "dynamic": default,
     "factors": factors,
     "linear": linear,
     "llama3": llama3,
+    "longrope": longrope,
     "yarn": yarn,
 }
 
@@ -100,6 +119,7 @@ class Rope(nn.Module):
                 f"rope_type '{self.kind}' of config.json is not available; these are: {', '.join(SCALINGS)}"
             )
         self.freq, self.amplitude = SCALINGS[self.kind](dim, spec)
+        self.long = longrope(dim, spec, long=True) if self.kind == "longrope" else None
         self.key = ("rope", dim, tuple(self.freq.tolist()), self.amplitude, self.kind)
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
@@ -111,9 +131,27 @@ class Rope(nn.Module):
 
     def angles(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """cos and sin [T, dim / 2] of this step's tokens."""
-        freq = self.stretched(batch) if self.kind == "dynamic" else self.freq
+        freq, amplitude = self.scaled(batch)
         angle = batch.positions[:, None].float() * freq.to(batch.positions.device)
-        return angle.cos() * self.amplitude, angle.sin() * self.amplitude
+        return angle.cos() * amplitude, angle.sin() * amplitude
+
+    def scaled(self, batch: Batch) -> tuple[Tensor, Tensor | float]:
+        """Frequencies [dim / 2] or [T, dim / 2] and amplitude, also [T, 1], of this step's tokens."""
+        if self.kind == "dynamic":
+            return self.stretched(batch), self.amplitude
+        if self.long is not None:
+            return self.switched(batch, *self.long)
+        return self.freq, self.amplitude
+
+    def switched(self, batch: Batch, freq: Tensor, amplitude: float) -> tuple[Tensor, Tensor]:
+        """Of LongRoPE's two sets the one for the sequence's length [T, dim / 2], [T, 1]; all its tokens use the same.
+
+        A sequence that outgrows the short set is computed again: see `regime`.
+        """
+        long = (prompts(batch) > self.spec["original_max_position_embeddings"])[:, None]
+        short = self.freq.to(long.device)
+        sizes = torch.tensor([self.amplitude, amplitude], device=long.device)
+        return torch.where(long, freq.to(long.device), short), sizes[long.long()]
 
     def stretched(self, batch: Batch) -> Tensor:
         """Dynamic NTK frequencies [T, dim / 2]: a sequence longer than the trained context raises theta.
@@ -122,9 +160,7 @@ class Rope(nn.Module):
         transformers computes with; so a cached page stays valid for every sequence with the same prompt length.
         """
         spec, longest = self.spec, self.spec["max_position_embeddings"]
-        counts = (batch.starts[1:] - batch.starts[:-1]).long()
-        prompts = batch.prompts.long().repeat_interleave(counts).to(batch.positions.device)
-        length = torch.maximum(prompts, batch.positions + 1).clamp(min=longest).double()
+        length = torch.maximum(prompts(batch), batch.positions + 1).clamp(min=longest).double()
         growth = spec["factor"] * length / longest - (spec["factor"] - 1)
         theta = spec["rope_theta"] * growth ** (self.dim / (self.dim - 2))
         power = torch.arange(0, self.dim, 2, dtype=torch.int64).double() / self.dim
@@ -132,8 +168,16 @@ class Rope(nn.Module):
 
     def salt(self, prompt: int) -> int:
         """What else than the tokens decides the cached keys of a prompt of this length."""
-        return (
-            prompt
-            if self.kind == "dynamic" and prompt > self.spec["max_position_embeddings"]
-            else 0
-        )
+        if self.kind == "dynamic" and prompt > self.spec["max_position_embeddings"]:
+            return prompt
+        return self.regime(prompt)
+
+    def regime(self, length: int) -> int:
+        """A number whose change, as a sequence grows, makes all its cached keys worthless."""
+        return int(self.long is not None and length > self.spec["original_max_position_embeddings"])
+
+
+def prompts(batch: Batch) -> Tensor:
+    """The length that decides about scaling [T], for every token of the batch."""
+    counts = (batch.starts[1:] - batch.starts[:-1]).long()
+    return batch.prompts.long().repeat_interleave(counts).to(batch.positions.device)
