@@ -309,7 +309,7 @@ def deepseek2(meta: Meta) -> Config:
 
 def gpt_oss(meta: Meta) -> Config:
     """GPT-OSS: windows on every other layer, beginning with the first."""
-    layers = range(meta.need("block_count"))
+    layers, rope = range(meta.need("block_count")), rope_scaling(meta)
     kinds = ("sliding_attention", "full_attention")
     return {
         "model_type": "gpt_oss",
@@ -317,7 +317,8 @@ def gpt_oss(meta: Meta) -> Config:
         "layer_types": [kinds[i % 2] for i in layers],
         "num_local_experts": meta.need("expert_count"),
         "num_experts_per_tok": meta.need("expert_used_count"),
-        "intermediate_size": meta.need("expert_feed_forward_length"),
+        "intermediate_size": meta.get("expert_feed_forward_length") or meta.get("feed_forward_length"),
+        "rope_scaling": rope | {"truncate": False} if rope else None,
     }
 
 

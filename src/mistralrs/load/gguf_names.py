@@ -80,6 +80,7 @@ OWN: Mapping[str, Mapping[str, str]] = {
         "attn_sinks.weight": "self_attn.sinks",
         "post_attention_norm": "post_attention_layernorm",
         "ffn_gate_inp": "mlp.router",
+        **{f"ffn_{one}_exps.weight": f"mlp.experts.{one}_proj.weight" for one in ("gate", "up", "down")},
     },
     "granitehybrid": {
         "ffn_gate_inp": "block_sparse_moe.router",

@@ -15,6 +15,12 @@ from mistralrs.nn.moe import Experts, top_softmax
 from mistralrs.quant import mxfp4
 
 
+NAMES = {
+    r"(experts\.\w+)_proj_bias$": r"\1_bias",
+    r"(experts\.\w+_proj)\.weight$": r"\1",  # stacks that are [E, N, K] already
+}
+
+
 class ClampedExperts(Experts):
     """Experts that clamp both halves and add 1 to the linear one."""
 
@@ -67,8 +73,7 @@ class GptOss(Decoder):
 
     @classmethod
     def checkpoint(cls, cfg: Settings, tensors: Tensors) -> Tensors:
-        tensors = rename(unpacked(apart(rows_first(tensors))), {r"(experts\.\w+)_proj_bias$": r"\1_bias"})
-        return tensors
+        return rename(unpacked(apart(rows_first(tensors))), NAMES)
 
 
 def rows_first(tensors: Tensors) -> Tensors:
