@@ -183,8 +183,6 @@ def fill(model: Decoder, tensors: Tensors, target: Target) -> None:
             if leaf in getattr(module, "matrices", ()):
                 place(module, leaf, target.matrix(lazy))
             else:
-                module._parameters[leaf] = target.small(
-                    lazy, leaf in getattr(module, "exact", ())
-                )
+                module._parameters[leaf] = target.small(lazy, leaf in getattr(module, "exact", ()))
     if "lm_head.weight" not in tensors:
         place(model.lm_head, "weight", model.model.embed_tokens.weight)

@@ -75,7 +75,9 @@ def common(meta: Meta) -> Config:
     """What most architectures share."""
     embedding = meta.file.tensors.get("token_embd.weight")
     if embedding is None:
-        raise ConfigError(f"{meta.file.path} has no tensor 'token_embd.weight': it is no text model")
+        raise ConfigError(
+            f"{meta.file.path} has no tensor 'token_embd.weight': it is no text model"
+        )
     rotated = meta.get("rope.dimension_count") or meta.head_dim
     return {
         "vocab_size": embedding.shape[0],
@@ -106,7 +108,12 @@ def rope_scaling(meta: Meta) -> Config | None:
         lists = {"long_factor": long.tolist(), "short_factor": short.tolist()}
         more = {"attention_factor": meta.get("rope.scaling.attn_factor")}
         kept = {key: value for key, value in more.items() if value is not None}
-        return {"rope_type": "longrope", "original_max_position_embeddings": trained, **lists, **kept}
+        return {
+            "rope_type": "longrope",
+            "original_max_position_embeddings": trained,
+            **lists,
+            **kept,
+        }
     kind, factor = meta.get("rope.scaling.type"), meta.get("rope.scaling.factor")
     if not factor or kind not in ("linear", "yarn"):
         return None
@@ -135,7 +142,10 @@ def llama(meta: Meta) -> Config:
     """Llama, Mistral and Mixtral share a name."""
     if meta.get("expert_count"):
         counts = {"num_local_experts": meta.get("expert_count")}
-        return {"model_type": "mixtral", "num_experts_per_tok": meta.need("expert_used_count")} | counts
+        return {
+            "model_type": "mixtral",
+            "num_experts_per_tok": meta.need("expert_used_count"),
+        } | counts
     window = meta.get("attention.sliding_window")
     if window:
         return {"model_type": "mistral", "sliding_window": window}
@@ -317,7 +327,8 @@ def gpt_oss(meta: Meta) -> Config:
         "layer_types": [kinds[i % 2] for i in layers],
         "num_local_experts": meta.need("expert_count"),
         "num_experts_per_tok": meta.need("expert_used_count"),
-        "intermediate_size": meta.get("expert_feed_forward_length") or meta.get("feed_forward_length"),
+        "intermediate_size": meta.get("expert_feed_forward_length")
+        or meta.get("feed_forward_length"),
         "rope_scaling": rope | {"truncate": False} if rope else None,
     }
 

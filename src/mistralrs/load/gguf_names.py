@@ -80,7 +80,10 @@ OWN: Mapping[str, Mapping[str, str]] = {
         "attn_sinks.weight": "self_attn.sinks",
         "post_attention_norm": "post_attention_layernorm",
         "ffn_gate_inp": "mlp.router",
-        **{f"ffn_{one}_exps.weight": f"mlp.experts.{one}_proj.weight" for one in ("gate", "up", "down")},
+        **{
+            f"ffn_{one}_exps.weight": f"mlp.experts.{one}_proj.weight"
+            for one in ("gate", "up", "down")
+        },
     },
     "granitehybrid": {
         "ffn_gate_inp": "block_sparse_moe.router",
@@ -160,7 +163,9 @@ def queries(lazy: Lazy, meta: Meta) -> Lazy:
 
 def keys(lazy: Lazy, meta: Meta) -> Lazy:
     """Key rows."""
-    return rotate_halves(lazy, meta.get("attention.head_count_kv") or meta.need("attention.head_count"))
+    return rotate_halves(
+        lazy, meta.get("attention.head_count_kv") or meta.need("attention.head_count")
+    )
 
 
 def less_one(lazy: Lazy, meta: Meta) -> Lazy:
