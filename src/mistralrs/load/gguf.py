@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mistralrs.api.errors import CheckpointError
+from mistralrs.api.errors import CheckpointError, ModelNotFoundError
+from mistralrs.load.hub import Repo
 from mistralrs.load.tensors import AGAIN, Bytes, open_bytes
 from mistralrs.nn.checkpoint import Lazy, Packed
 from mistralrs.quant.ggml import KINDS, GgmlWeight
@@ -101,6 +102,18 @@ def shards(name: str) -> list[str]:
         return [name]
     count = int(found[3])
     return [f"{found[1]}-{i:05}-of-{found[3]}.gguf" for i in range(1, count + 1)]
+
+
+def gguf_names(repo: Repo, wanted: Sequence[str]) -> list[str]:
+    """The files of a model to read, every part of a split one; ModelNotFoundError lists what is there."""
+    names = list(dict.fromkeys(part for name in wanted for part in shards(name)))
+    missing = [name for name in names if name not in repo.files]
+    if not missing:
+        return names
+    found = [name for name in repo.files if name.endswith(".gguf")]
+    raise ModelNotFoundError(
+        f"'{repo.id}' has no file '{missing[0]}'; its GGUF files are: {', '.join(found) or 'none'}"
+    )
 
 
 def _check_split(parts: Sequence[Gguf]) -> None:

@@ -130,6 +130,13 @@ def tokenizer_of(file: Gguf) -> tuple[Tokenizer, dict[str, Any]]:
     return tokenizer, config(vocabulary)
 
 
+def describe(file: Gguf) -> dict[str, Any]:
+    """What tokenizer_config.json would say, also of a vocabulary that cannot be read."""
+    if "tokenizer.ggml.tokens" in file.metadata:
+        return config(Vocabulary.of(file))
+    return {"eos_token_id": [], "chat_template": templates(file)}
+
+
 def add(tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
     """Make control and user-defined tokens ones that are found in the text before all others."""
     strip = "phi-3" in str(vocabulary.file.metadata.get("general.name", "")).lower()
