@@ -277,7 +277,7 @@ def word_piece(vocabulary: Vocabulary) -> Tokenizer:
         ids[token[1:] if token.startswith(SPACE) and kind == NORMAL else inside] = id
     unknown = vocabulary.named("unknown") or "[UNK]"
     tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token=unknown))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFD(), tokenizer.normalizer])
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
