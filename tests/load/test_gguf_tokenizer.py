@@ -1,6 +1,7 @@
 """Tokenizers from GGUF metadata against those that the metadata was made from."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def gguf(kind: str, tokens, types, **more) -> Gguf:
         "tokenizer.ggml.token_type": np.array(types, np.int32),
         **{f"tokenizer.ggml.{key}": value for key, value in more.items()},
     }
-    return Gguf(__file__, metadata, {})
+    return Gguf(Path(__file__), metadata, {})
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,8 @@ def test_framing_and_config(trained):
     assert config["eos_token_id"] == [first + 1, first + 2]
     assert config["chat_template"] == "A"
     file.metadata["tokenizer.chat_template.tool_use"] = "B"
-    file.metadata |= {"tokenizer.ggml.add_bos_token": False, "tokenizer.ggml.add_eos_token": True}
+    file.metadata["tokenizer.ggml.add_bos_token"] = False
+    file.metadata["tokenizer.ggml.add_eos_token"] = True
     tokenizer, config = tokenizer_of(file)
     assert tokenizer.encode("x").ids[-1] == first + 2
     assert tokenizer.encode("x").ids[0] != first
@@ -158,7 +160,7 @@ def test_sentencepiece(prefix):
     for text in STRINGS:
         ids = expected.encode(text).ids
         assert found.encode(text).ids == ids, text
-        assert found.decode(ids) == expected.decode(ids)
+        assert found.decode(ids[1:]) == expected.decode(ids[1:])
     assert found.encode("x").ids[0] == 1
 
 
@@ -197,7 +199,7 @@ def test_unigram():
             NotSupportedError,
             "kind 'rwkv'; readable are gpt2, llama.*tok_model_id",
         ),
-        ({"model": None}, NotSupportedError, "kind None"),
+        ({"model": None}, NotSupportedError, "kind 'None'"),
         ({"tokens": None}, CheckpointError, "no list of tokens"),
         ({"tokens": [1, 2]}, CheckpointError, "no list of tokens"),
         ({"token_type": np.array([1])}, CheckpointError, "token_type of different lengths"),

@@ -111,10 +111,10 @@ def _distinct(tokens: list[str]) -> list[str]:
 
 def tokenizer_of(file: Gguf) -> tuple[Tokenizer, dict[str, Any]]:
     """The tokenizer, and what tokenizer_config.json would say; raises NotSupportedError, CheckpointError."""
-    kind = file.metadata.get("tokenizer.ggml.model")
+    kind = str(file.metadata.get("tokenizer.ggml.model"))
     if kind not in KINDS:
         raise NotSupportedError(
-            f"{file.path} has a tokenizer of kind {kind!r}; readable are {', '.join(KINDS)}: {ELSEWHERE}"
+            f"{file.path} has a tokenizer of kind '{kind}'; readable are {', '.join(KINDS)}: {ELSEWHERE}"
         )
     vocabulary = Vocabulary.of(file)
     build, bos, eos = KINDS[kind]
