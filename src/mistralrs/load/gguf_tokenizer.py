@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class Vocabulary:
         id = self.get(f"{role}_token_id")
         return self.tokens[id] if type(id) is int and 0 <= id < len(self.tokens) else None
 
-    @property
+    @cached_property
     def ids(self) -> dict[str, int]:
         """Token -> id."""
         return {token: id for id, token in enumerate(self.tokens)}
@@ -199,15 +200,12 @@ def templates(file: Gguf) -> str | list[dict[str, str]] | None:
 def byte_level(vocabulary: Vocabulary) -> Tokenizer:
     """BPE over bytes: GPT-2 and most models since."""
     merges = [pair.partition(" ")[::2] for pair in vocabulary.get("merges", [])]
-    ids = vocabulary.ids
-    known = [
-        pair for pair in merges if pair[0] + pair[1] in ids and pair[0] in ids and pair[1] in ids
-    ]
-    if len(known) < len(merges):
-        log.warning("%d merges of unknown tokens are left out", len(merges) - len(known))
-    tokenizer = Tokenizer(
-        models.BPE(vocab=ids, merges=known, ignore_merges=vocabulary.pre in WHOLE)
-    )
+    whole = vocabulary.pre in WHOLE
+    try:
+        model = models.BPE(vocab=vocabulary.ids, merges=merges, ignore_merges=whole)
+    except Exception:  # a merge of what is no token, which llama.cpp never reaches
+        model = models.BPE(vocabulary.ids, known(merges, vocabulary.ids), ignore_merges=whole)
+    tokenizer = Tokenizer(model)
     splits = [
         pre_tokenizers.Split(Regex(expression), "isolated") for expression in splits_of(vocabulary)
     ]
@@ -215,6 +213,13 @@ def byte_level(vocabulary: Vocabulary) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, bytes_])
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def known(merges: list[tuple[str, str]], ids: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The merges of tokens to a token."""
+    kept = [(a, b) for a, b in merges if a in ids and b in ids and a + b in ids]
+    log.warning("%d merges of unknown tokens are left out", len(merges) - len(kept))
+    return kept
 
 
 def splits_of(vocabulary: Vocabulary) -> tuple[str, ...]:
