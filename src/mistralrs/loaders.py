@@ -1,21 +1,30 @@
-"""Which kind of model each member of `Which` loads as. This table is the registry."""
+"""Which kind of model each member of `Which` loads as, and how text models are put together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mistralrs import embedder, pipeline
+from mistralrs import embedder
 from mistralrs.api import check, later
 from mistralrs.api.errors import NotSupportedError
-from mistralrs.api.which import Which, WhichEmbedding, WhichPlain
+from mistralrs.api.which import Which, WhichEmbedding, WhichGGUF, WhichPlain
 from mistralrs.embedder import Embedder
-from mistralrs.pipeline import Pipeline, Settings
+from mistralrs.load.build import Built, build, construct
+from mistralrs.load.gguf import Gguf, gguf_names, read_gguf
+from mistralrs.load.gguf_config import config_of
+from mistralrs.load.gguf_names import tensors_of
+from mistralrs.load.gguf_tokenizer import describe, tokenizer_of
+from mistralrs.load.hub import Repo, open_repo
+from mistralrs.load.plan import Budget, Wish
+from mistralrs.load.sentence import is_embedding_model
+from mistralrs.pipeline import Pipeline, Settings, best_device, page_size, read_tokenizer
+from mistralrs.prompt.build import Prompter
+from mistralrs.prompt.template import resolve
+from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
+from mistralrs.stream.events import detect
 
 Model = Pipeline | Embedder
-
-LOADERS: dict[type[Which], Callable[[Any, Settings], Model]] = {
-    WhichEmbedding: embedder.load,
-    WhichPlain: pipeline.load,
-}
 
 
 def load(which: Which, settings: Settings) -> Model:
@@ -24,10 +33,98 @@ def load(which: Which, settings: Settings) -> Model:
         raise check.wrong_type("which", "a Which, such as Which.Plain('owner/name')", which)
     loader = LOADERS.get(type(which))
     if loader is None:
-        known = " and ".join(sorted(kind.__qualname__ for kind in LOADERS))
+        known = ", ".join(sorted(kind.__qualname__ for kind in LOADERS))
         raise NotSupportedError(
-            f"{type(which).__qualname__} has no loader yet; this version loads {known}, from Hugging "
-            "Face safetensors or PyTorch files"
+            f"{type(which).__qualname__} has no loader yet; this version loads {known}"
         )
     later.refuse(type(which).__qualname__, which, later.WHICH)
+    resolve(
+        lambda name: None, settings.chat_template, settings.jinja_explicit
+    )  # are the files there?
     return loader(which, settings)
+
+
+def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
+    """Load a text model from safetensors or PyTorch files."""
+    repo = open_repo(which.model_id, token_source=settings.token_source, cache=which.hf_cache_path)
+    if is_embedding_model(repo):
+        raise NotSupportedError(f"'{repo.id}' is an embedding model: load it with Which.Embedding")
+    built = build(repo, wish(which, settings, which.arch.value if which.arch else None))
+    return assemble(repo.id, built, text_of(repo, which.tokenizer_json), settings)
+
+
+def load_gguf(which: WhichGGUF, settings: Settings) -> Pipeline:
+    """Load a text model from GGUF files, with their own tokenizer and template unless others are named."""
+    source, cache = settings.token_source, which.hf_cache_path
+    repo = open_repo(which.quantized_model_id, token_source=source, cache=cache)
+    file = read_gguf(repo.fetch(gguf_names(repo, which.quantized_filenames)))
+    if which.tok_model_id is not None:
+        other = open_repo(which.tok_model_id, token_source=source, cache=cache)
+        text = text_of(other, which.tokenizer_json)
+    else:
+        text = own_text(file, which.tokenizer_json)
+    built = construct(config_of(file), lambda: tensors_of(file), wish(which, settings, None))
+    return assemble(repo.id, built, text, settings)
+
+
+LOADERS: dict[type[Which], Callable[[Any, Settings], Model]] = {
+    WhichEmbedding: embedder.load,
+    WhichGGUF: load_gguf,
+    WhichPlain: load_plain,
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """What turns requests into tokens and back: a tokenizer, its config, a model's files, what ends a turn."""
+
+    tokenizer: Tokenizer
+    config: Mapping[str, Any]
+    find: Callable[[str], Path | None]
+    generation: Mapping[str, Any] | None
+
+
+def text_of(repo: Repo, tokenizer_json: str | None) -> Text:
+    """What the files of a Hugging Face model say."""
+    config = repo.json("tokenizer_config.json") or {}
+    tokenizer = read_tokenizer(repo, tokenizer_json)
+    return Text(tokenizer, config, repo.find, repo.json("generation_config.json"))
+
+
+def own_text(file: Gguf, tokenizer_json: str | None) -> Text:
+    """What a GGUF file says; the tokenizer may come from another file."""
+    if tokenizer_json:
+        config = describe(file)
+        tokenizer = Tokenizer.load(Path(tokenizer_json), config)
+    else:
+        inner, config = tokenizer_of(file)
+        tokenizer = Tokenizer.wrap(inner, config)
+    return Text(tokenizer, config, lambda name: None, {"eos_token_id": config["eos_token_id"]})
+
+
+def assemble(id: str, built: Built, text: Text, settings: Settings) -> Pipeline:
+    """Put the tokenizer, the template and the engine around a built model."""
+    template = resolve(text.find, settings.chat_template, settings.jinja_explicit, text.config)
+    eos = eos_ids(text.tokenizer, text.config, text.generation, built.cfg.raw)
+    prompter = Prompter(text.tokenizer, template, eos, built.plan.context, settings.seed or 0)
+    return Pipeline(id, built, prompter, detect(template.text if template else None), settings)
+
+
+def wish(which: WhichPlain | WhichGGUF, settings: Settings, arch: str | None) -> Wish:
+    """What the user decides about a text model."""
+    return Wish(
+        arch=arch,
+        dtype=which.dtype.value,
+        device=best_device(),
+        sequences=settings.max_seqs,
+        snapshots=settings.prefix_cache_n,
+        page_size=page_size(settings),
+        budget=budget(which, settings),
+    )
+
+
+def budget(which: WhichPlain | WhichGGUF, settings: Settings) -> Budget:
+    """What the user says about the cache."""
+    params = which.auto_map_params
+    expected = params.max_seq_len * params.max_batch_size if params else 4096
+    return Budget(settings.pa_ctxt_len, settings.pa_gpu_mem_usage, settings.pa_gpu_mem, expected)

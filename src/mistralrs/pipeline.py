@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mistralrs.api import check, later
-from mistralrs.api.errors import ConfigError, NotSupportedError, RequestError
+from mistralrs.api.errors import ConfigError, RequestError
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
@@ -18,18 +18,14 @@ from mistralrs.api.responses import (
     ChatCompletionResponse,
     CompletionResponse,
 )
-from mistralrs.api.which import WhichPlain
 from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
-from mistralrs.load.build import Built, build
-from mistralrs.load.hub import Repo, open_repo
-from mistralrs.load.plan import Budget, Wish
-from mistralrs.load.sentence import is_embedding_model
+from mistralrs.load.build import Built
+from mistralrs.load.hub import Repo
 from mistralrs.prompt.build import Prompter
-from mistralrs.prompt.template import resolve
-from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
-from mistralrs.stream.events import Format, detect
+from mistralrs.prompt.tokenizer import Tokenizer
+from mistralrs.stream.events import Format
 from mistralrs.stream.response import ChatReply, CompletionReply, Cost, Header
 from mistralrs.stream.text import TextStream
 
@@ -199,35 +195,6 @@ def cost(job: Job) -> Cost:
     )
 
 
-def load(which: WhichPlain, settings: Settings) -> Pipeline:
-    """Load a text model from safetensors or PyTorch files."""
-    repo = open_repo(which.model_id, token_source=settings.token_source, cache=which.hf_cache_path)
-    if is_embedding_model(repo):
-        raise NotSupportedError(f"'{repo.id}' is an embedding model: load it with Which.Embedding")
-    wish = Wish(
-        arch=which.arch.value if which.arch else None,
-        dtype=which.dtype.value,
-        device=best_device(),
-        sequences=settings.max_seqs,
-        snapshots=settings.prefix_cache_n,
-        page_size=page_size(settings),
-        budget=budget(which, settings),
-    )
-    check_templates(settings)
-    built = build(repo, wish)
-    return assemble(repo, built, which.tokenizer_json, settings)
-
-
-def assemble(repo: Repo, built: Built, tokenizer_json: str | None, settings: Settings) -> Pipeline:
-    """Put the tokenizer, the template and the engine around a built model."""
-    config = repo.json("tokenizer_config.json") or {}
-    tokenizer = read_tokenizer(repo, tokenizer_json)
-    template = resolve(repo.find, settings.chat_template, settings.jinja_explicit, config)
-    eos = eos_ids(tokenizer, config, repo.json("generation_config.json"), built.cfg.raw)
-    prompter = Prompter(tokenizer, template, eos, built.plan.context, settings.seed or 0)
-    return Pipeline(repo.id, built, prompter, detect(template.text if template else None), settings)
-
-
 def read_tokenizer(repo: Repo, tokenizer_json: str | None) -> Tokenizer:
     """The tokenizer at a path, or that of the repository."""
     path = Path(tokenizer_json) if tokenizer_json else repo.find("tokenizer.json")
@@ -249,15 +216,3 @@ def page_size(settings: Settings) -> int:
     if size not in (8, 16, 32):
         raise RequestError(f"pa_blk_size must be 8, 16 or 32, not {size}")
     return size
-
-
-def budget(which: WhichPlain, settings: Settings) -> Budget:
-    """What the user says about the cache."""
-    params = which.auto_map_params
-    expected = params.max_seq_len * params.max_batch_size if params else 4096
-    return Budget(settings.pa_ctxt_len, settings.pa_gpu_mem_usage, settings.pa_gpu_mem, expected)
-
-
-def check_templates(settings: Settings) -> None:
-    """Find a missing template file before the weights are read."""
-    resolve(lambda name: None, settings.chat_template, settings.jinja_explicit)

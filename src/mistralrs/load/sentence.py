@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mistralrs.api.errors import CheckpointError, ConfigError, NotSupportedError
-from mistralrs.load.build import Built, put
+from mistralrs.load.build import Built, Target
 from mistralrs.load.config import Config
 from mistralrs.load.hub import Repo
 from mistralrs.load.tensors import read_checkpoint
@@ -106,6 +106,7 @@ def dense(repo: Repo, folder: str, built: Built) -> Dense:
     out = Dense(cfg.in_features, cfg.out_features, cfg.get("bias", True), act)
     tensors = read_checkpoint(weights(repo, folder))
     device, compute = torch.device(built.plan.device), built.model.dtype
+    target = Target(device, None if device.type == "cpu" else compute, compute)
     for leaf, declared in list(out.linear.named_parameters()):
         lazy = tensors.get(f"linear.{leaf}")
         if lazy is None or lazy.shape != tuple(declared.shape):
@@ -113,8 +114,7 @@ def dense(repo: Repo, folder: str, built: Built) -> Dense:
                 f"the weights in '{folder}' lack linear.{leaf} of shape {list(declared.shape)}: "
                 "download them again"
             )
-        stored = lazy.dtype if device.type == "cpu" else compute
-        put(out.linear, leaf, lazy, device, stored, compute)
+        target.put(out.linear, leaf, lazy)
     return out
 
 

@@ -14,6 +14,11 @@ from mistralrs.nn.linear import Linear
 from mistralrs.nn.moe import Experts, top_softmax
 from mistralrs.quant import mxfp4
 
+NAMES = {
+    r"(experts\.\w+)_proj_bias$": r"\1_bias",
+    r"(experts\.\w+_proj)\.weight$": r"\1",  # stacks that are [E, N, K] already
+}
+
 
 class ClampedExperts(Experts):
     """Experts that clamp both halves and add 1 to the linear one."""
@@ -65,8 +70,7 @@ class GptOss(Decoder):
 
     @classmethod
     def checkpoint(cls, cfg: Settings, tensors: Tensors) -> Tensors:
-        experts = unpacked(apart(rows_first(tensors)))
-        return rename(experts, {r"(experts\.\w+)_proj_bias$": r"\1_bias"})
+        return rename(unpacked(apart(rows_first(tensors))), NAMES)
 
 
 def rows_first(tensors: Tensors) -> Tensors:

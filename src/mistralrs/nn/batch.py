@@ -19,7 +19,9 @@ class Batch:
     positions: Tensor  # [T] int64 position in the sequence, or [3, T] for multi-axis rope
     starts: Tensor  # [B + 1] row where each sequence begins
     lengths: Tensor  # [B] tokens of the sequence in the cache after this step
-    prompts: Tensor  # [B] length that rope scaling is decided by: the prompt's, or at the latest restart
+    prompts: (
+        Tensor  # [B] length that rope scaling is decided by: the prompt's, or at the latest restart
+    )
     pages: Tensor  # [B, P] cache pages of each sequence, in order; unused entries are 0
     slots: Tensor  # [B] fixed-size state slot of each sequence
     fresh: Tensor  # [B] bool, true when the sequence starts in this step
