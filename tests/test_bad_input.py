@@ -152,11 +152,6 @@ RUNNERS = {
         errors.ConfigError,
         "arch='llama' contradicts config.json.*leave arch out",
     ),
-    "arch to come": (
-        lambda: Runner(Which.Plain(str(model_path()), arch=Architecture.Phi2)),
-        errors.NotSupportedError,
-        "not available yet; these are: .*qwen3",
-    ),
     "a string": (lambda: Runner("demo"), errors.RequestError, "Which.Plain"),
     "an empty id": (lambda: Which.Plain(""), errors.RequestError, "model_id: is empty"),
     "a path": (lambda: Runner(Which.Plain("./modle")), errors.ModelNotFoundError, "no such direc"),

@@ -207,7 +207,7 @@ def test_model_management(tmp_path):
 
 BAD_RUNNERS = {
     "no such folder": (dict(which=Which.Plain("./no/such/model")), errors.ModelNotFoundError),
-    "no loader": (dict(which=Which.GGUF("x", "y.gguf")), errors.NotSupportedError),
+    "no loader": (dict(which=Which.GGML("x", "y.bin")), errors.NotSupportedError),
     "option to come": (
         dict(which=Which.Plain("x"), in_situ_quant="Q4K"),
         errors.NotSupportedError,

@@ -64,7 +64,7 @@ def metadata(writer, cfg: dict, name: str) -> None:
     """What the converter says about a model's sizes."""
     heads = cfg["num_attention_heads"]
     dim = cfg.get("head_dim") or cfg["hidden_size"] // heads
-    rope = cfg.get("rope_parameters") or {}
+    rope = cfg.get("rope_parameters") or {"rope_theta": cfg.get("rope_theta")}
     if "full_attention" in rope:
         writer.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
         rope = rope["full_attention"]
@@ -162,7 +162,7 @@ def tensors(folder: Path, cfg: dict, name: str) -> Tensors:
             new = table.get_name(key, try_suffixes=(".weight", ".bias"))
             assert new, key
             out |= changed(new, tensor.float().numpy(), cfg, name)
-    rope = cfg.get("rope_parameters") or {}
+    rope = cfg.get("rope_parameters") or {"rope_theta": cfg.get("rope_theta")}
     if rope.get("rope_type") == "llama3":
         out["rope_freqs.weight"] = llama3(cfg, rope)
     for length in ("long", "short"):
