@@ -60,11 +60,16 @@ def no_tokenizer(writer, cfg) -> None:
     writer.add_tokenizer_model("none")
 
 
+def plain_rope(cfg: dict) -> dict:
+    """The rope of a config.json in the hub's older spelling, without a scaling."""
+    return {"rope_type": "default", "rope_theta": cfg.get("rope_theta")}
+
+
 def metadata(writer, cfg: dict, name: str) -> None:
     """What the converter says about a model's sizes."""
     heads = cfg["num_attention_heads"]
     dim = cfg.get("head_dim") or cfg["hidden_size"] // heads
-    rope = cfg.get("rope_parameters") or {"rope_theta": cfg.get("rope_theta")}
+    rope = cfg.get("rope_parameters") or plain_rope(cfg)
     if "full_attention" in rope:
         writer.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
         rope = rope["full_attention"]
@@ -162,7 +167,7 @@ def tensors(folder: Path, cfg: dict, name: str) -> Tensors:
             new = table.get_name(key, try_suffixes=(".weight", ".bias"))
             assert new, key
             out |= changed(new, tensor.float().numpy(), cfg, name)
-    rope = cfg.get("rope_parameters") or {"rope_theta": cfg.get("rope_theta")}
+    rope = cfg.get("rope_parameters") or plain_rope(cfg)
     if rope.get("rope_type") == "llama3":
         out["rope_freqs.weight"] = llama3(cfg, rope)
     for length in ("long", "short"):
