@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache
 
-WORDS = "the The quick brown fox jumps over lazy dogs it's WE'LL don't naïve Füße co-operate".split()
+WORDS = ["the", "The", "quick", "brown", "fox", "jumps", "over", "lazy", "dogs", "it's", "WE'LL"]
+WORDS += ["don't", "naïve", "Füße", "co-operate"]
 CODE = [
     "def f(x):\n    return [y ** 2 for y in x if y > 1]\n",
     "\tif (a&&b||!c) { x+=1; } // note\r\n",
@@ -17,7 +18,18 @@ CODE = [
     "https://example.org/a%20b?q=1&r=%C3%A9#top",
 ]
 SPACES = [" ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", "\r", "\x0b", "\x0c", "\x85", "\xa0"]
-SPACES += ["\u2003", "\u2009", "\u2028", "\u2029", "\u202f", "\u3000", "\u200b", "\ufeff", "▁", " ▁ "]
+SPACES += [
+    "\u2003",
+    "\u2009",
+    "\u2028",
+    "\u2029",
+    "\u202f",
+    "\u3000",
+    "\u200b",
+    "\ufeff",
+    "▁",
+    " ▁ ",
+]
 EMOJI = ["🦆", "🙂", "👨‍👩‍👧‍👦", "👩🏽‍🚀", "🏳️‍🌈", "🇩🇪", "🇫🇷🇯🇵", "1️⃣", "☎️", "❤️‍🔥", "🧑🏿‍🤝‍🧑🏻"]
 SCRIPTS = {
     "han": (0x4E00, 0x9FFF),
@@ -38,10 +50,45 @@ SCRIPTS = {
     "old": (0x10000, 0x10FFF),
 }
 MARKS = "\u0301\u0308\u0327\u0303\u20dd\u0345\u05b8\u0651\u093c\u3099"
-INVALID = ["\ufffd", "\ufffd\ufffd", "Ã©", "â€™", "\x00", "\x1b[0m", "\x7f", "\x80\x9f", "ï¿½", "\ufffe"]
+INVALID = [
+    "\ufffd",
+    "\ufffd\ufffd",
+    "Ã©",
+    "â€™",
+    "\x00",
+    "\x1b[0m",
+    "\x7f",
+    "\x80\x9f",
+    "ï¿½",
+    "\ufffe",
+]
 LOOKALIKES = ["<0x41>", "<0x0A>", "Ġthe", "Ċ", "##ing", "▁the", "<s", "s>", "<|im", "[UN", "< s >"]
-SPECIAL = ["<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>"]
-DIGITS = ["0", "7", "42", "123", "1234", "1234567890", "3.14159", "1,000,000", "0x1F", "½", "²", "Ⅷ", "٣٤", "१२"]
+SPECIAL = [
+    "<s>",
+    "</s>",
+    "<unk>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+]
+DIGITS = [
+    "0",
+    "7",
+    "42",
+    "123",
+    "1234",
+    "1234567890",
+    "3.14159",
+    "1,000,000",
+    "0x1F",
+    "½",
+    "²",
+    "Ⅷ",
+    "٣٤",
+    "१२",
+]
 
 
 @cache
@@ -64,12 +111,18 @@ def script(r: random.Random) -> str:
     """A word of one script, sometimes in another normalization."""
     low, high = SCRIPTS[r.choice(sorted(SCRIPTS))]
     text = "".join(chr(r.randint(low, high)) for _ in range(r.randint(1, 8)))
-    return unicodedata.normalize(r.choice(("NFC", "NFD", "NFKC", "NFKD")), text) if r.random() < 0.3 else text
+    return (
+        unicodedata.normalize(r.choice(("NFC", "NFD", "NFKC", "NFKD")), text)
+        if r.random() < 0.3
+        else text
+    )
 
 
 def marked(r: random.Random) -> str:
     """Letters under piles of combining marks."""
-    return "".join(r.choice("aeıoñकא") + "".join(r.choices(MARKS, k=r.randint(0, 4))) for _ in range(3))
+    return "".join(
+        r.choice("aeıoñकא") + "".join(r.choices(MARKS, k=r.randint(0, 4))) for _ in range(3)
+    )
 
 
 def run(r: random.Random) -> str:
@@ -85,7 +138,9 @@ def long(r: random.Random) -> str:
 def cased(r: random.Random) -> str:
     """A word in changing case with an apostrophe or two."""
     word = r.choice(WORDS)
-    return r.choice((word.upper(), word.title(), word + "'S", f"'{word}'", word + "'ll", "ſ'ſ" + word))
+    return r.choice(
+        (word.upper(), word.title(), word + "'S", f"'{word}'", word + "'ll", "ſ'ſ" + word)
+    )
 
 
 def one_of(*lists: list[str]) -> Callable[[random.Random], str]:

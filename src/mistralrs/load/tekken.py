@@ -55,6 +55,10 @@ def build(content: Mapping[str, Any]) -> Tokenizer:
     size = settings.get("default_vocab_size") or len(special) + len(content["vocab"])
     listed = content["vocab"][: size - len(special)]  # the file may hold more than the model uses
     ranked = [base64.b64decode(entry["token_bytes"]) for entry in listed]
+    if ranked[:256] != [bytes([byte]) for byte in range(256)]:
+        raise ValueError("the first 256 tokens are not the bytes")
+    if len(special) + len(ranked) < size:
+        raise ValueError(f"{size} tokens are announced, {len(special) + len(ranked)} are there")
     spelled = [spell(token) for token in ranked]
     ids = {token: id for id, token in enumerate(special)}
     ids |= {token: len(special) + rank for rank, token in enumerate(spelled) if token not in ids}
