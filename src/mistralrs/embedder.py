@@ -16,7 +16,8 @@ from mistralrs.load.build import Built, build
 from mistralrs.load.hub import open_repo
 from mistralrs.load.plan import STEP, Wish
 from mistralrs.load.sentence import embedder, longest_text
-from mistralrs.pipeline import Settings, best_device, page_size, read_tokenizer
+from mistralrs.load.vocabulary import check_size, read_tokenizer
+from mistralrs.pipeline import Settings, best_device, page_size
 from mistralrs.prompt.tokenizer import Tokenizer
 
 Vectors = list[list[float]]
@@ -56,7 +57,7 @@ class Embedder:
         if not isinstance(one, str):
             return self.checked(one)
         if tokens := self.tokenizer.encode(one):
-            return tokens
+            return self.checked(tokens)
         raise RequestError("input: the text is empty; send at least one character")
 
     def checked(self, tokens: Sequence[int]) -> Sequence[int]:
@@ -108,8 +109,9 @@ def load(which: WhichEmbedding, settings: Settings) -> Embedder:
         page_size=page_size(settings),
         embeds=True,
     )
-    tokenizer = read_tokenizer(repo, which.tokenizer_json)
+    tokenizer = Tokenizer.wrap(*read_tokenizer(repo, which.tokenizer_json))
     built = build(repo, wish)
+    check_size(tokenizer.inner, built.cfg.vocab_size, repo.id)
     model = embedder(repo, built)
     room = Room(built.plan.pages, built.plan.page_size, texts(built, wish), STEP)
     engine = OneShot(model, torch.device(built.plan.device), room)

@@ -18,7 +18,8 @@ from mistralrs.load.gguf_tokenizer import describe, tokenizer_of
 from mistralrs.load.hub import Repo, open_repo
 from mistralrs.load.plan import Budget, Wish
 from mistralrs.load.sentence import is_embedding_model
-from mistralrs.pipeline import Pipeline, Settings, best_device, page_size, read_tokenizer
+from mistralrs.load.vocabulary import check_size, read_named, read_tokenizer
+from mistralrs.pipeline import Pipeline, Settings, best_device, page_size
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.template import resolve
 from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
@@ -86,27 +87,32 @@ class Text:
 
 def text_of(repo: Repo, tokenizer_json: str | None) -> Text:
     """What the files of a Hugging Face model say."""
-    config = repo.json("tokenizer_config.json") or {}
-    tokenizer = read_tokenizer(repo, tokenizer_json)
-    return Text(tokenizer, config, repo.find, repo.json("generation_config.json"))
+    inner, config = read_tokenizer(repo, tokenizer_json)
+    return Text(
+        Tokenizer.wrap(inner, config), config, repo.find, repo.json("generation_config.json")
+    )
 
 
 def own_text(file: Gguf, tokenizer_json: str | None) -> Text:
     """What a GGUF file says; the tokenizer may come from another file."""
-    if tokenizer_json:
-        config = describe(file)
-        tokenizer = Tokenizer.load(Path(tokenizer_json), config)
-    else:
-        inner, config = tokenizer_of(file)
-        tokenizer = Tokenizer.wrap(inner, config)
-    return Text(tokenizer, config, lambda name: None, {"eos_token_id": config["eos_token_id"]})
+    inner, config = (
+        read_named(tokenizer_json, describe(file)) if tokenizer_json else tokenizer_of(file)
+    )
+    return Text(
+        Tokenizer.wrap(inner, config),
+        config,
+        lambda name: None,
+        {"eos_token_id": config["eos_token_id"]},
+    )
 
 
 def assemble(id: str, built: Built, text: Text, settings: Settings) -> Pipeline:
     """Put the tokenizer, the template and the engine around a built model."""
     template = resolve(text.find, settings.chat_template, settings.jinja_explicit, text.config)
     eos = eos_ids(text.tokenizer, text.config, text.generation, built.cfg.raw)
-    prompter = Prompter(text.tokenizer, template, eos, built.plan.context, settings.seed or 0)
+    rows, seed = built.cfg.vocab_size, settings.seed or 0
+    check_size(text.tokenizer.inner, rows, id)
+    prompter = Prompter(text.tokenizer, template, eos, built.plan.context, seed, rows)
     return Pipeline(id, built, prompter, detect(template.text if template else None), settings)
 
 

@@ -4,12 +4,11 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from mistralrs.api import check, later
-from mistralrs.api.errors import ConfigError, RequestError
+from mistralrs.api.errors import RequestError
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
@@ -22,9 +21,7 @@ from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built
-from mistralrs.load.hub import Repo
 from mistralrs.prompt.build import Prompter
-from mistralrs.prompt.tokenizer import Tokenizer
 from mistralrs.stream.events import Format
 from mistralrs.stream.response import ChatReply, CompletionReply, Cost, Header
 from mistralrs.stream.text import TextStream
@@ -193,16 +190,6 @@ def cost(job: Job) -> Cost:
         completion_seconds=max(job.finished_at - job.prompt_at, 0.0),
         cached_tokens=job.cached,
     )
-
-
-def read_tokenizer(repo: Repo, tokenizer_json: str | None) -> Tokenizer:
-    """The tokenizer at a path, or that of the repository."""
-    path = Path(tokenizer_json) if tokenizer_json else repo.find("tokenizer.json")
-    if path is None or not path.is_file():
-        raise ConfigError(
-            f"'{path or repo.id}' has no tokenizer.json; pass the path of one as tokenizer_json"
-        )
-    return Tokenizer.load(path, repo.json("tokenizer_config.json") or {})
 
 
 def best_device() -> torch.device:

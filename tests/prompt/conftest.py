@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mistralrs.load.vocabulary import read_json
 from mistralrs.prompt.tokenizer import Tokenizer
 from tests.prompt.vocabularies import CONFIG, KINDS
 
@@ -29,7 +30,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     KINDS[request.param]().save(str(folder / "tokenizer.json"))
     named = {**CONFIG, "tokenizer_class": "PreTrainedTokenizerFast"}
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
-    ours = Tokenizer.load(folder / "tokenizer.json", named)
+    ours = Tokenizer.wrap(*read_json(folder / "tokenizer.json", named))
     return Pair(folder, ours, AutoTokenizer.from_pretrained(folder))
 
 
@@ -44,4 +45,4 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """One byte-level tokenizer, for what does not depend on the kind."""
     path = tmp_path_factory.mktemp("plain") / "tokenizer.json"
     KINDS["byte_level"]().save(str(path))
-    return Tokenizer.load(path, CONFIG)
+    return Tokenizer.wrap(*read_json(path, CONFIG))

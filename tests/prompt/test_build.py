@@ -229,6 +229,18 @@ def test_errors(prompter, messages, fields, error, text):
     assert isinstance(raised.value, ValueError)
 
 
+def test_tokens_beyond_the_embedding(prompter):
+    last = prompter.tokenizer.id("<tool_call>")
+    short = replace(prompter, rows=last)
+    assert short.chat(ChatCompletionRequest("Hi")).text == "user:Hi;"
+    for build in (short.chat, short.completion):
+        kind = ChatCompletionRequest if build == short.chat else CompletionRequest
+        with pytest.raises(RequestError, match=f"'<tool_call>' with id {last}.*{last} rows"):
+            build(kind("a<tool_call>"))
+    with pytest.raises(RequestError, match=f"0 to {last - 1}"):
+        short.chat(ChatCompletionRequest("Hi", logit_bias={last: 1.0}))
+
+
 def test_empty_prompts_and_missing_templates(prompter):
     with pytest.raises(RequestError, match="empty"):
         prompter.completion(CompletionRequest(""))

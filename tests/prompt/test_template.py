@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from mistralrs.api.errors import TemplateError
 from mistralrs.prompt.template import ChatTemplate, resolve
+from tests.prompt.templates import CHATS, STYLES, TOOL, USER
 from tests.prompt.vocabularies import KINDS
 
 CHATML = """\
@@ -131,53 +132,7 @@ TEMPLATES = {
     "thinking": THINKING,
     "channels": CHANNELS,
     "training": TRAINING,
-}
-
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "Wetter für <Ort> & 'Zeit' 🦆",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-            "required": ["city"],
-        },
-    },
-}
-CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Köln"}}}
-USER = {"role": "user", "content": "Hello <b>\"wörld\"</b> & 'you' 🦆\n"}
-
-CHATS = {
-    "plain": ([USER], None, {}),
-    "system": ([{"role": "system", "content": " Be brief. "}, USER], None, {}),
-    "tools": ([USER], [TOOL, TOOL], {}),
-    "call": (
-        [
-            USER,
-            {"role": "assistant", "content": None, "tool_calls": [CALL]},
-            {"role": "tool", "name": "weather", "content": '{"t": 5}'},
-        ],
-        [TOOL],
-        {},
-    ),
-    "turns": (
-        [
-            USER,
-            {"role": "assistant", "content": "<think>\nhm\n</think>\n\nA"},
-            USER,
-            {"role": "assistant", "content": "B", "reasoning": "because"},
-            USER,
-        ],
-        None,
-        {"enable_thinking": True},
-    ),
-    "no thinking": ([USER], None, {"enable_thinking": False, "reasoning_effort": "high"}),
-    "no prompt": (
-        [USER, {"role": "assistant", "content": "x"}],
-        None,
-        {"add_generation_prompt": 0},
-    ),
+    **STYLES,
 }
 
 

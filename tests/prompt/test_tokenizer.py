@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mistralrs.api.errors import ConfigError, RequestError
+from mistralrs.load.vocabulary import read_json
 from mistralrs.prompt.tokenizer import Tokenizer, eos_ids, special_names
 from tests.prompt.conftest import Pair
 from tests.prompt.vocabularies import CONFIG, KINDS
@@ -54,7 +55,7 @@ def test_tokenizer_config_acts_as_in_transformers(tmp_path, extra):
     config = {**CONFIG, "tokenizer_class": "PreTrainedTokenizerFast", **extra}
     KINDS["byte_level"]().save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    ours = Tokenizer.load(tmp_path / "tokenizer.json", config)
+    ours = Tokenizer.wrap(*read_json(tmp_path / "tokenizer.json", config))
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     for text in ("one <new> two<pad>", "<late>x<image>", "</s>"):
         assert ours.encode(text) == theirs.encode(text)
@@ -68,7 +69,7 @@ def test_saved_truncation_and_padding_are_off(tmp_path):
     inner.enable_truncation(4)
     inner.enable_padding(length=64)
     inner.save(str(tmp_path / "tokenizer.json"))
-    tokenizer = Tokenizer.load(tmp_path / "tokenizer.json", CONFIG)
+    tokenizer = Tokenizer.wrap(*read_json(tmp_path / "tokenizer.json", CONFIG))
     assert len(tokenizer.encode("x " * 20)) > 20
     assert len(tokenizer.encode("x")) == 2
 
@@ -126,6 +127,6 @@ def test_threads_share_a_tokenizer(tokenizer):
 def test_unreadable_files_name_the_fix(tmp_path, plain):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ConfigError, match="tokenizer_json"):
-        Tokenizer.load(tmp_path / "tokenizer.json")
+        read_json(tmp_path / "tokenizer.json", {})
     with pytest.raises(RequestError, match="surrogates"):
         plain.encode("\ud800")

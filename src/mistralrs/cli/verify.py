@@ -147,12 +147,13 @@ def examine(name: str, cache: str | None, prompts: Sequence[str], count: int) ->
     """Compare on each prompt; the two models are in memory one after the other."""
     from mistralrs.load.hub import open_repo
     from mistralrs.load.sentence import is_embedding_model
-    from mistralrs.pipeline import read_tokenizer
+    from mistralrs.load.vocabulary import read_tokenizer
+    from mistralrs.prompt.tokenizer import Tokenizer
 
     repo = open_repo(name, cache=cache)
     if is_embedding_model(repo):
         raise NotSupportedError(f"'{name}' is an embedding model; verify compares text models")
-    tokenizer = read_tokenizer(repo, None)
+    tokenizer = Tokenizer.wrap(*read_tokenizer(repo, None))
     starts = [tokenizer.encode(prompt) for prompt in prompts]
     peer = Peer(name, cache)
     texts = [peer.extend(tokens, count) for tokens in starts]

@@ -21,13 +21,13 @@ from tokenizers import (
 )
 
 from mistralrs.api.errors import CheckpointError, NotSupportedError
+from mistralrs.load import pieces
 from mistralrs.load.gguf import Gguf
 from mistralrs.load.gguf_splits import BEGUN, SPLITS, WHOLE
+from mistralrs.load.pieces import BYTE, CONTROL, NORMAL, SPACE, UNKNOWN, USER, Pieces
 
 log = logging.getLogger("mistralrs.load")
 
-NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # token types
-SPACE = "▁"
 ELSEWHERE = "name a model with tok_model_id, or a file with tokenizer_json"
 # Tokens that end a turn wherever a vocabulary has them, as in llama.cpp.
 ENDS = (
@@ -233,45 +233,23 @@ def splits_of(vocabulary: Vocabulary) -> tuple[str, ...]:
 
 
 def sentencepiece(vocabulary: Vocabulary) -> Tokenizer:
-    """SentencePiece BPE: the best-scored neighbours join first; what is unknown falls apart into bytes."""
+    """SentencePiece BPE, which takes the text as it is."""
     unknown = vocabulary.named("unknown") or next(iter(vocabulary.of_type(UNKNOWN)), None)
-    tokenizer = Tokenizer(
-        models.BPE(
-            vocab=vocabulary.ids,
-            merges=merges_of(vocabulary),
-            unk_token=unknown,
-            byte_fallback=True,
-            fuse_unk=True,
-        )
+    return pieces.bpe(
+        pieces_of(vocabulary, None if unknown is None else vocabulary.ids[unknown], fallback=True)
     )
-    prefix = vocabulary.get("add_space_prefix", True)
-    replace = normalizers.Replace(" ", SPACE)
-    steps = [normalizers.Prepend(SPACE), replace] if prefix else [replace]
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.decoder = sentence_decoder(prefix)
-    return tokenizer
 
 
-def sentence_decoder(prefix: bool) -> decoders.Decoder:
-    """▁ and byte tokens to text, without the space that was put in front."""
-    steps = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    return decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if prefix else steps)
-
-
-def merges_of(vocabulary: Vocabulary) -> list[tuple[str, str]]:
-    """Every pair of pieces whose union is a piece, best score first; then as SentencePiece lists them."""
-    ids, found = vocabulary.ids, []
-    for token, kind, score in zip(
-        vocabulary.tokens, vocabulary.types, vocabulary.scores, strict=True
-    ):
-        if kind not in (NORMAL, USER, UNUSED):
-            continue
-        for cut in range(1, len(token)):
-            left, right = ids.get(token[:cut]), ids.get(token[cut:])
-            if left is not None and right is not None:
-                found.append((-score, left, right))
-    found.sort()
-    return [(vocabulary.tokens[left], vocabulary.tokens[right]) for _, left, right in found]
+def pieces_of(vocabulary: Vocabulary, unknown: int | None, **options: Any) -> Pieces:
+    """The lists as SentencePiece has them."""
+    return Pieces(
+        tokens=vocabulary.tokens,
+        types=vocabulary.types,
+        scores=vocabulary.scores,
+        unknown=unknown,
+        prefix=vocabulary.get("add_space_prefix", True),
+        **options,
+    )
 
 
 def word_piece(vocabulary: Vocabulary) -> Tokenizer:
@@ -291,22 +269,16 @@ def word_piece(vocabulary: Vocabulary) -> Tokenizer:
 
 def unigram(vocabulary: Vocabulary) -> Tokenizer:
     """T5: the most probable pieces of the normalized text."""
-    unknown = vocabulary.get("unknown_token_id", 0)
-    pieces = list(zip(vocabulary.tokens, map(float, vocabulary.scores), strict=True))
-    fallback = BYTE in vocabulary.types
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=fallback))
-    steps: list[normalizers.Normalizer] = []
     charsmap = vocabulary.get("precompiled_charsmap")
-    if charsmap is not None and len(charsmap):
-        steps.append(normalizers.Precompiled(np.asarray(charsmap, np.uint8).tobytes()))
-    if vocabulary.get("remove_extra_whitespaces", False):
-        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    prefix = vocabulary.get("add_space_prefix", True)
-    scheme = "always" if prefix else "never"
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
-    tokenizer.decoder = sentence_decoder(prefix)
-    return tokenizer
+    return pieces.unigram(
+        pieces_of(
+            vocabulary,
+            vocabulary.get("unknown_token_id", 0),
+            fallback=BYTE in vocabulary.types,
+            squeeze=vocabulary.get("remove_extra_whitespaces", False),
+            charsmap=b"" if charsmap is None else np.asarray(charsmap, np.uint8).tobytes(),
+        )
+    )
 
 
 # Kind -> how to build it, and whether it begins with BOS and ends with EOS where the file does not say.

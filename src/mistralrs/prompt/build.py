@@ -31,6 +31,7 @@ class Prompter:
     eos: frozenset[int] = frozenset()
     context: int | None = None  # tokens; None is unlimited
     seed: int = 0  # for requests that name none
+    rows: int | None = None  # of the embedding; None is as many as the tokenizer has tokens
 
     def chat(self, request: ChatCompletionRequest) -> Prompt:
         """Render the messages and tokenize them; the template brings its own special tokens."""
@@ -78,6 +79,8 @@ class Prompter:
     ) -> Prompt:
         if not tokens:
             raise RequestError("the prompt is empty; send at least one character")
+        if self.rows is not None and max(tokens) >= self.rows:
+            raise RequestError(self._beyond(max(tokens), self.rows))
         ids, texts = rules.stops(request, self.tokenizer)
         return Prompt(
             tokens=tuple(fit(tokens, self.context, request.max_tokens, request.truncate_sequence)),
@@ -86,12 +89,20 @@ class Prompter:
                 self.tokenizer,
                 logprobs,
                 self.seed if request.seed is None else request.seed,
+                self.rows,
             ),
             max_tokens=request.max_tokens,
             stop_ids=ids if request.ignore_eos else ids | self.eos,
             stop_texts=texts,
             n=request.n_choices,
             text=text,
+        )
+
+    def _beyond(self, id: int, rows: int) -> str:
+        token = self.tokenizer.inner.id_to_token(id)
+        return (
+            f"the prompt has the token {token!r} with id {id}, but the model's embedding has {rows} rows: the model "
+            "was not trained with it; leave it out of the messages and of the chat template"
         )
 
 

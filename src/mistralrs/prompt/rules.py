@@ -15,9 +15,19 @@ GREEDY = 1e-7  # a temperature below this is greedy
 BREAKERS = ("\n", ":", '"', "*")
 
 
-def sampling(request: Request, tokenizer: Tokenizer, logprobs: int | None, seed: int) -> Sampling:
-    """Return the sampling rules of a chat or completion request; unset fields change nothing."""
+def sampling(
+    request: Request,
+    tokenizer: Tokenizer,
+    logprobs: int | None,
+    seed: int,
+    rows: int | None = None,
+) -> Sampling:
+    """Return the sampling rules of a chat or completion request; unset fields change nothing.
+
+    The model has scores for `rows` ids, by default for every token.
+    """
     check_grammar(request)
+    size = tokenizer.size
     temperature = 1.0 if request.temperature is None else request.temperature
     return Sampling(
         temperature=0.0 if temperature < GREEDY else temperature,
@@ -30,7 +40,7 @@ def sampling(request: Request, tokenizer: Tokenizer, logprobs: int | None, seed:
         if request.repetition_penalty is None
         else request.repetition_penalty,
         dry=dry(request, tokenizer),
-        logit_bias=logit_bias(request.logit_bias or {}, tokenizer.size),
+        logit_bias=logit_bias(request.logit_bias or {}, min(rows or size, size)),
         logprobs=logprobs,
         seed=seed,
     )

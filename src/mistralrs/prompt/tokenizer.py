@@ -28,19 +28,7 @@ class Tokenizer:
         self.special = frozenset(id for id, token in added.items() if token.special)
         self.added = {token.content: id for id, token in added.items()}
         self.vocabulary = Vocabulary(inner, self.special)
-        self._inner = inner
-
-    @classmethod
-    def load(cls, path: Path, config: Mapping[str, Any] | None = None) -> "Tokenizer":
-        """Read tokenizer.json at `path` and apply `config`, the content of tokenizer_config.json."""
-        try:
-            inner = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exception for every cause
-            raise ConfigError(
-                f"{path} is not a readable tokenizer.json ({error}); download it again or name another "
-                "file with tokenizer_json"
-            ) from error
-        return cls.wrap(inner, config or {})
+        self.inner = inner
 
     @classmethod
     def wrap(cls, inner: tokenizers.Tokenizer, config: Mapping[str, Any]) -> "Tokenizer":
@@ -75,7 +63,7 @@ class Tokenizer:
     def encode(self, text: str, special: bool = True) -> list[int]:
         """Return the ids of `text`; `special` adds what the tokenizer frames a text with, such as BOS."""
         try:
-            return self._inner.encode(text, add_special_tokens=special).ids
+            return self.inner.encode(text, add_special_tokens=special).ids
         except (TypeError, UnicodeError) as error:  # what tokenizers raises for a lone surrogate
             raise RequestError(
                 "the text is not valid Unicode; remove its unpaired surrogates, for example with "
@@ -84,11 +72,11 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], skip_special: bool = False) -> str:
         """Return the text of `ids`, optionally without special tokens."""
-        return self._inner.decode(ids, skip_special_tokens=skip_special)
+        return self.inner.decode(ids, skip_special_tokens=skip_special)
 
     def id(self, token: str) -> int | None:
         """Return the id of a token given as it stands in the vocabulary."""
-        return self._inner.token_to_id(token)
+        return self.inner.token_to_id(token)
 
     def bytes(self, id: int) -> bytes:
         """Return what token `id` adds to the UTF-8 text when it stands after other text."""
