@@ -1,4 +1,5 @@
 // The kernels of one instruction set: CMake compiles this file once per set, with ISA as its name.
+#include "affine.h"
 #include "attention.h"
 #include "cache.h"
 #include "glu.h"
@@ -13,7 +14,7 @@ namespace ISA {
 #define TEXT(x) #x
 #define NAME(x) TEXT(x)
 extern const Table table;
-const Table table = {NAME(ISA), rms_norm, layer_norm, linear, rope, glu, write, attention};
+const Table table = {NAME(ISA), rms_norm, layer_norm, linear, rows, affine, rope, glu, write, attention};
 
 }  // namespace ISA
 }  // namespace mistralrs
