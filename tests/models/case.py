@@ -40,7 +40,7 @@ class Case:
 
     def is_weight(self, buffer: str) -> bool:
         """Whether a buffer is part of the checkpoint and must be filled too."""
-        return "e_score_correction_bias" in buffer
+        return "e_score_correction_bias" in buffer or "expert_bias" in buffer
 
 
 def rope(kind: str, **spec: Any) -> dict[str, Any]:

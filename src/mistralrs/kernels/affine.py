@@ -18,7 +18,7 @@ FORMATS = {  # number of the ggml type: inputs in a block
 
 
 @dataclass(frozen=True)
-class Packed:
+class Tiles:
     """A matrix [N, K] or a stack [E, N, K] of one ggml type, packed for the compiled kernels."""
 
     format: int
@@ -44,7 +44,7 @@ def packs(format: int) -> bool:
     return native.compiled is not None and format in FORMATS
 
 
-def pack(format: int, raw: Tensor) -> Packed:
+def pack(format: int, raw: Tensor) -> Tiles:
     """Blocks uint8 [N, bytes] or [E, N, bytes] as they lie in a file; the result holds the same information."""
     ops = native.compiled
     assert ops is not None and raw.dtype is torch.uint8
@@ -54,10 +54,10 @@ def pack(format: int, raw: Tensor) -> Packed:
     data = torch.empty(count, ops.packed_bytes(format, rows, inner), dtype=torch.uint8)
     for matrix, out in zip(raw.view(count, rows, size), data, strict=True):
         ops.pack(format, matrix.data_ptr(), out.data_ptr(), rows, inner)
-    return Packed(format, data, (*raw.shape[:-1], inner))
+    return Tiles(format, data, (*raw.shape[:-1], inner))
 
 
-def unpack(w: Packed) -> Tensor:
+def unpack(w: Tiles) -> Tensor:
     """The blocks that `pack` was given, byte for byte."""
     ops = native.compiled
     assert ops is not None
@@ -69,7 +69,7 @@ def unpack(w: Packed) -> Tensor:
     return raw.view(*w.shape[:-1], size)
 
 
-def dequantize(w: Packed, index: int = 0, ids: Tensor | None = None) -> Tensor:
+def dequantize(w: Tiles, index: int = 0, ids: Tensor | None = None) -> Tensor:
     """Matrix `index` as float32 [N, K], or only its rows `ids` [T]; bit for bit what ggml computes."""
     rows, inner = w.size
     if ids is not None:
@@ -83,18 +83,18 @@ def dequantize(w: Packed, index: int = 0, ids: Tensor | None = None) -> Tensor:
     return out
 
 
-def affine(x: Tensor, w: Packed, bias: Tensor | None = None, index: int = 0) -> Tensor:
+def affine(x: Tensor, w: Tiles, bias: Tensor | None = None, index: int = 0) -> Tensor:
     """x [T, K], bias [N] -> x w^T + bias [T, N] in x's dtype, with matrix `index` of a stack."""
     return native.first(AFFINE, x, w, bias, index)
 
 
-def affine_reference(x: Tensor, w: Packed, bias: Tensor | None, index: int) -> Tensor:
+def affine_reference(x: Tensor, w: Tiles, bias: Tensor | None, index: int) -> Tensor:
     """In torch, from the dequantized matrix; activations stay floats."""
     matrix = dequantize(w, index).to(x.dtype)
     return F.linear(x, matrix, None if bias is None else bias.to(x.dtype))
 
 
-def affine_cpu(x: Tensor, w: Packed, bias: Tensor | None, index: int) -> Tensor | None:
+def affine_cpu(x: Tensor, w: Tiles, bias: Tensor | None, index: int) -> Tensor | None:
     """Compiled."""
     if not native.ready(x):
         return None
@@ -107,12 +107,12 @@ def affine_cpu(x: Tensor, w: Packed, bias: Tensor | None, index: int) -> Tensor 
     return y
 
 
-def gather(x: Tensor, w: Packed, ids: Tensor) -> Tensor:
+def gather(x: Tensor, w: Tiles, ids: Tensor) -> Tensor:
     """x [M, K] -> [M, N] in x's dtype: row m times matrix `ids[m]` of a stack."""
     return native.first(GATHER, x, w, ids)
 
 
-def gather_reference(x: Tensor, w: Packed, ids: Tensor) -> Tensor:
+def gather_reference(x: Tensor, w: Tiles, ids: Tensor) -> Tensor:
     """In torch, a matrix at a time."""
     out = x.new_empty(len(x), w.shape[-2])
     for index in ids.unique().tolist():
@@ -121,7 +121,7 @@ def gather_reference(x: Tensor, w: Packed, ids: Tensor) -> Tensor:
     return out
 
 
-def gather_cpu(x: Tensor, w: Packed, ids: Tensor) -> Tensor | None:
+def gather_cpu(x: Tensor, w: Tiles, ids: Tensor) -> Tensor | None:
     """Compiled: the rows of a matrix together, so that each matrix is read once."""
     if not native.ready(x):
         return None

@@ -1,9 +1,12 @@
 """From the files of a repository to a model ready to run."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -16,13 +19,16 @@ from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
 from mistralrs.nn.cache import Paged, State
-from mistralrs.nn.checkpoint import Lazy, Tensors
+from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.nn.decoder import Decoder
 from mistralrs.nn.linear import place
 from mistralrs.nn.rope import Rope
 from mistralrs.quant.plain import Plain
+from mistralrs.quant.weight import Weight
 
 log = logging.getLogger("mistralrs.load")
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # what a matrix may stay in
 
 
 @dataclass(frozen=True)
@@ -56,24 +62,34 @@ class Built:
 
 
 def build(repo: Repo, wish: Wish) -> Built:
-    """Detect the architecture, plan the memory, then read the weights tensor by tensor."""
+    """A model from Hugging Face's files."""
     raw = repo.json("config.json")
     if raw is None:
         raise ConfigError(
             f"'{repo.id}' has no config.json: name the directory of a Hugging Face model, or download it again"
         )
+    return construct(raw, lambda: read_checkpoint(repo.weights()), wish)
+
+
+def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -> Built:
+    """Detect the architecture of a config.json, plan the memory, then read the weights tensor by tensor."""
     architecture = models.find(choose(raw, wish.arch))
     cfg = Config(raw, architecture.defaults)
-    stored = read_checkpoint(repo.weights())
+    stored = read()
     dtype = choose_dtype(wish.dtype, cfg, wish.device, main_dtype(stored))
     model = outline(architecture, cfg)
     tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
-    weights = sum(t.nbytes // t.dtype.itemsize * dtype.itemsize for t in tensors.values())
+    weights = sum(taken(tensor, dtype) for tensor in tensors.values())
     layout = plan(model, cfg, weights, dtype, wish)
     log.info("%s", layout)
-    fill(model, tensors, wish.device, dtype)
+    fill(model, tensors, Target.of(wish, dtype))
     allocate(model, layout, wish.device, dtype)
     return Built(model, cfg, layout)
+
+
+def taken(lazy: Lazy, dtype: torch.dtype) -> int:
+    """Bytes of memory of a tensor once it is loaded."""
+    return lazy.nbytes if isinstance(lazy, Packed) else prod(lazy.shape) * dtype.itemsize
 
 
 def choose(raw: Mapping[str, Any], arch: str | None) -> str:
@@ -137,29 +153,45 @@ def complete(model: Decoder, tensors: Tensors, cfg: Config) -> Tensors:
     return {name: tensors[name] for name in declared}
 
 
-def fill(model: Decoder, tensors: Tensors, device: torch.device, dtype: torch.dtype) -> None:
-    """Replace every declared parameter by its tensor, one at a time. On a CPU activations are float32."""
-    model.dtype = torch.float32 if device.type == "cpu" else dtype
+@dataclass(frozen=True)
+class Target:
+    """Where tensors go: a device, the dtype of matrices (None: as stored), the dtype of activations."""
+
+    device: torch.device
+    storage: torch.dtype | None
+    compute: torch.dtype
+
+    @classmethod
+    def of(cls, wish: Wish, dtype: torch.dtype) -> Target:
+        """On a CPU activations are float32, and matrices stay as stored unless a dtype is asked for."""
+        if wish.device.type != "cpu":
+            return cls(wish.device, dtype, dtype)
+        return cls(wish.device, None if wish.dtype == "auto" else dtype, torch.float32)
+
+    def matrix(self, lazy: Lazy) -> Weight:
+        """A matrix in its format."""
+        if isinstance(lazy, Packed):
+            return lazy.weight(self.device)
+        stored = lazy.dtype if lazy.dtype in FLOATS else self.compute
+        return Plain(lazy.load().to(self.device, self.storage or stored))
+
+    def small(self, lazy: Lazy, exact: bool) -> nn.Parameter:
+        """A norm, a bias or the like; `exact` numbers are those that 16 bits would spoil."""
+        dtype = torch.float32 if exact else self.compute
+        return nn.Parameter(lazy.load().to(self.device, dtype), requires_grad=False)
+
+
+def fill(model: Decoder, tensors: Tensors, target: Target) -> None:
+    """Replace every declared parameter by its tensor, one at a time."""
+    model.dtype = target.compute
     for prefix, module in model.named_modules():
         for leaf in [n for n, p in module._parameters.items() if p is not None]:
             lazy = tensors.get(f"{prefix}.{leaf}")
-            if lazy is not None:
-                put(module, leaf, lazy, device, dtype, model.dtype)
+            if lazy is None:
+                continue
+            if leaf in getattr(module, "matrices", ()):
+                place(module, leaf, target.matrix(lazy))
+            else:
+                module._parameters[leaf] = target.small(lazy, leaf in getattr(module, "exact", ()))
     if "lm_head.weight" not in tensors:
         place(model.lm_head, "weight", model.model.embed_tokens.weight)
-
-
-def put(
-    module: nn.Module,
-    leaf: str,
-    lazy: Lazy,
-    device: torch.device,
-    dtype: torch.dtype,
-    compute: torch.dtype,
-) -> None:
-    """Matrices become weights in their storage dtype, the small rest parameters in the activations' dtype."""
-    if leaf in getattr(module, "matrices", ()):
-        place(module, leaf, Plain(lazy.load().to(device, dtype)))
-    else:
-        value = lazy.load().to(device, compute)
-        module._parameters[leaf] = nn.Parameter(value, requires_grad=False)

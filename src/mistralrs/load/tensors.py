@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mistralrs.api.errors import CheckpointError
-from mistralrs.nn.checkpoint import Lazy
+from mistralrs.nn.checkpoint import Lazy, Packed
 
 AGAIN = "download the file again"
 
@@ -44,7 +44,9 @@ def read_checkpoint(paths: Iterable[Path]) -> dict[str, Lazy]:
 
 
 def main_dtype(tensors: Mapping[str, Lazy]) -> torch.dtype | None:
-    """The 16- or 32-bit float dtype of most bytes of a checkpoint, if any."""
+    """The 16- or 32-bit float dtype of most bytes of a checkpoint, if any; float16 beside quantized matrices."""
+    if any(isinstance(tensor, Packed) for tensor in tensors.values()):
+        return torch.float16
     sizes: dict[torch.dtype, int] = {}
     for tensor in tensors.values():
         sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.nbytes

@@ -8,17 +8,18 @@ from mistralrs.nn.decoder import Decoder, Settings
 from mistralrs.nn.norm import RMSNorm
 
 
+def attention(cfg: Settings, window: int | None) -> Attention:
+    """Llama's attention with q and k norms."""
+    norm = partial(RMSNorm, eps=cfg.rms_norm_eps)
+    bias = cfg.attention_bias
+    return llama.attention(cfg, bias=bias, out_bias=bias, qk_norm=norm, window=window)
+
+
 class Block(llama.Block):
     """A Llama block with q and k norms; some layers may have a window."""
 
     def attention(self, cfg: Settings, layer: int) -> Attention:
-        return llama.attention(
-            cfg,
-            bias=cfg.attention_bias,
-            out_bias=cfg.attention_bias,
-            qk_norm=partial(RMSNorm, eps=cfg.rms_norm_eps),
-            window=qwen2.window(cfg, layer),
-        )
+        return attention(cfg, qwen2.window(cfg, layer))
 
 
 class Qwen3(Decoder):

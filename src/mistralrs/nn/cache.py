@@ -32,8 +32,8 @@ class Paged(nn.Module):
             else torch.empty(*shape, self.v_dim, device=device, dtype=dtype)
         )
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, batch: Batch, **rule: Any) -> Tensor:
-        """Append k, v [T, KV, D] and attend causally: q [T, H, Dk] -> [T, H, Dv]."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor | None, batch: Batch, **rule: Any) -> Tensor:
+        """Append k, v [T, KV, D] (no v where it is shared) and attend causally: q [T, H, Dk] -> [T, H, Dv]."""
         write(k, None if self.shared else v, self.k, self.v, batch)
         return attention(q, self.k, self.v, batch, **rule)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mistralrs.api.errors import CheckpointError
+from mistralrs.quant.weight import Weight
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ class Lazy:
             lambda: fn(self.load()),
         )
 
+    def rows(self, fn: Callable[[Tensor], Tensor], shape: Sequence[int] | None = None) -> Lazy:
+        """`fn` of the tensor, where `fn` only moves whole rows (the last dimension)."""
+        return self.map(fn, shape)
+
     @staticmethod
     def stack(items: Sequence[Lazy]) -> Lazy:
         """E tensors of one shape [...] -> [E, ...]."""
@@ -97,6 +102,9 @@ class Lazy:
         """Tensors joined along one dimension, copied one at a time into the result."""
         first = items[0]
         dim %= len(first.shape)
+        packed = [item for item in items if isinstance(item, Packed)]
+        if dim == 0 and len(packed) == len(items) and len({item.kin for item in packed}) == 1:
+            return packed[0].again(Lazy.cat([item.raw for item in packed]))
         sizes = [item.shape[dim] for item in items]
         for item in items:
             if item.dtype != first.dtype or _without(item.shape, dim) != _without(first.shape, dim):
@@ -113,6 +121,60 @@ class Lazy:
 
         shape = (*first.shape[:dim], sum(sizes), *first.shape[dim + 1 :])
         return Lazy(shape, first.dtype, read)
+
+
+@dataclass(frozen=True)
+class Packed(Lazy):
+    """A quantized matrix: `weight` keeps it as it is stored, `load` decodes it to float32.
+
+    What moves whole rows (parts of the leading dimensions, joining one format, `rows`) stays packed; every
+    other operation gives the decoded tensor.
+    """
+
+    raw: Lazy  # uint8 [..., bytes of a row]
+    make: Callable[[Tensor], Weight]
+    format: str
+
+    @classmethod
+    def over(cls, raw: Lazy, width: int, make: Callable[[Tensor], Weight], format: str) -> Packed:
+        """A matrix of `width` values in a row over its stored rows."""
+        shape = (*raw.shape[:-1], width)
+        return cls(shape, torch.float32, lambda: make(raw.load()).dequantize(), raw, make, format)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes as stored."""
+        return self.raw.nbytes
+
+    @property
+    def kin(self) -> tuple[str, tuple[int, ...]]:
+        """What two matrices must share to be joined along the first dimension."""
+        return self.format, self.shape[1:]
+
+    def weight(self, device: torch.device) -> Weight:
+        """The matrix in its format."""
+        return self.make(self.raw.load().to(device))
+
+    def again(self, raw: Lazy) -> Packed:
+        """The same format over other rows."""
+        return Packed.over(raw, self.shape[-1], self.make, self.format)
+
+    def narrow(self, dim: int, start: int, length: int) -> Lazy:
+        """`length` entries of one dimension, beginning at `start`."""
+        if dim % len(self.shape) == len(self.shape) - 1:
+            return super().narrow(dim, start, length)
+        return self.again(self.raw.narrow(dim % len(self.shape), start, length))
+
+    def reshape(self, *shape: int) -> Lazy:
+        """The same elements in another shape, without -1."""
+        if shape[-1] != self.shape[-1]:
+            return super().reshape(*shape)
+        return self.again(self.raw.reshape(*shape[:-1], self.raw.shape[-1]))
+
+    def rows(self, fn: Callable[[Tensor], Tensor], shape: Sequence[int] | None = None) -> Lazy:
+        """`fn` of the stored rows."""
+        leading = self.shape[:-1] if shape is None else shape[:-1]
+        return self.again(self.raw.map(fn, (*leading, self.raw.shape[-1])))
 
 
 def _without(shape: tuple[int, ...], dim: int) -> tuple[int, ...]:

@@ -46,6 +46,11 @@ def llama3(dim: int, spec: Spec) -> tuple[Tensor, float]:
     return torch.where((wave <= length / low) & (wave >= length / high), mixed, scaled), 1.0
 
 
+def factors(dim: int, spec: Spec) -> tuple[Tensor, float]:
+    """A divisor for each frequency, as GGUF files keep Llama 3's scheme."""
+    return inverse(dim, spec["rope_theta"]) / torch.tensor(spec["factors"]), 1.0
+
+
 def yarn(dim: int, spec: Spec) -> tuple[Tensor, float]:
     """YaRN (arXiv 2309.00071): interpolate slow dimensions, keep fast ones, raise the attention's temperature."""
     theta, length = spec["rope_theta"], spec["original_max_position_embeddings"]
@@ -94,6 +99,7 @@ def temperature(spec: Spec) -> float:
 SCALINGS: dict[str, Callable[[int, Spec], tuple[Tensor, float]]] = {
     "default": default,
     "dynamic": default,
+    "factors": factors,
     "linear": linear,
     "llama3": llama3,
     "longrope": longrope,

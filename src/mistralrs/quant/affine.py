@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mistralrs.kernels import affine as kernel
-from mistralrs.kernels.affine import Packed
+from mistralrs.kernels.affine import Tiles
 from mistralrs.quant.ggml_kind import Kind
 from mistralrs.quant.weight import Weight
 
@@ -16,9 +16,9 @@ class Affine(Weight):
 
     name: ClassVar[str] = "affine"
 
-    def __init__(self, kind: Kind, packed: Packed):
-        self.kind, self.packed = kind, packed
-        self.shape, self.nbytes = packed.shape, packed.data.nbytes
+    def __init__(self, kind: Kind, tiles: Tiles):
+        self.kind, self.tiles = kind, tiles
+        self.shape, self.nbytes = tiles.shape, tiles.data.nbytes
         self.bits = 8 * self.nbytes / max(1, torch.Size(self.shape).numel())
 
     @classmethod
@@ -28,25 +28,25 @@ class Affine(Weight):
 
     def raw(self) -> Tensor:
         """The blocks that were packed, byte for byte."""
-        return kernel.unpack(self.packed)
+        return kernel.unpack(self.tiles)
 
     def dequantize(self) -> Tensor:
         """The matrix as float32, bit for bit what ggml computes."""
-        matrices = [kernel.dequantize(self.packed, i) for i in range(len(self.packed.data))]
+        matrices = [kernel.dequantize(self.tiles, i) for i in range(len(self.tiles.data))]
         return matrices[0] if len(self.shape) == 2 else torch.stack(matrices)
 
     def matmul(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x [T, K] -> [T, N] in x's dtype."""
-        return kernel.affine(x, self.packed, bias)
+        return kernel.affine(x, self.tiles, bias)
 
     def product(self, x: Tensor, index: int) -> Tensor:
         """x [M, K] times one matrix of a stack -> [M, N] in x's dtype."""
-        return kernel.affine(x, self.packed, None, index)
+        return kernel.affine(x, self.tiles, None, index)
 
     def gather(self, x: Tensor, ids: Tensor) -> Tensor:
         """x [M, K] -> [M, N]: row m times matrix `ids[m]` of a stack, in x's dtype."""
-        return kernel.gather(x, self.packed, ids)
+        return kernel.gather(x, self.tiles, ids)
 
     def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Rows of an embedding table: ids [T] -> [T, K]; only these rows are read."""
-        return kernel.dequantize(self.packed, ids=ids).to(dtype)
+        return kernel.dequantize(self.tiles, ids=ids).to(dtype)

@@ -31,6 +31,12 @@ class Plain(Weight):
         """x [M, K] times one matrix of a stack -> [M, N] in x's dtype."""
         return linear(x, self.tensor[index])
 
+    def each(self, x: Tensor) -> Tensor:
+        """x [T, E, K] -> [T, E, N]: every matrix of a stack times its own column of x, in x's dtype."""
+        if x.is_cpu:  # where the result of a row must not depend on the number of rows
+            return super().each(x)
+        return torch.einsum("tek,enk->ten", x, self.tensor.to(x.dtype))
+
     def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Rows of an embedding table: ids [T] -> [T, K]; only these rows are read."""
         return self.tensor[ids].to(dtype)

@@ -38,6 +38,10 @@ class Weight(ABC):
             out[rows] = self.product(x[rows], index)
         return out
 
+    def each(self, x: Tensor) -> Tensor:
+        """x [T, E, K] -> [T, E, N]: every matrix of a stack times its own column of x, in x's dtype."""
+        return torch.stack([self.product(x[:, e], e) for e in range(self.shape[0])], 1)
+
     def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Rows of an embedding table: ids [T] -> [T, K]."""
         return self.dequantize()[ids].to(dtype)
