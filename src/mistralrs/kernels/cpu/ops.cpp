@@ -7,6 +7,7 @@
 #include "cpuid.h"
 #include "pack.h"
 #include "pool.h"
+#include "quantize.h"
 #include "table.h"
 
 namespace nb = nanobind;
@@ -120,6 +121,9 @@ NB_MODULE(_cpu, m) {
   }, Free());
   m.def("packed_bytes", packed_bytes);
   m.def("block_bytes", block_bytes);
+  m.def("quantize", [](int format, int type, uintptr_t x, uintptr_t raw, int64_t count) {
+    quantize(format, Type(type), at<void>(x), at<uint8_t>(raw), count);
+  }, Free());
   m.def("pack", [](int format, uintptr_t raw, uintptr_t packed, int64_t rows, int64_t inner) {
     pack(format, at<uint8_t>(raw), at<uint8_t>(packed), rows, inner);
   }, Free());
