@@ -25,6 +25,7 @@ from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built, build
 from mistralrs.load.hub import Repo, open_repo
 from mistralrs.load.plan import Budget, Wish
+from mistralrs.passes.isq import parse
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.template import resolve
 from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
@@ -43,6 +44,7 @@ class Settings:
     no_kv_cache: bool = False
     prefix_cache_n: int = 16
     token_source: str = "cache"
+    in_situ_quant: str | None = None
     chat_template: str | None = None
     jinja_explicit: str | None = None
     pa_gpu_mem: int | None = None
@@ -60,6 +62,7 @@ CHECKS: dict[str, check.Check] = {
     "no_kv_cache": check.flag,
     "prefix_cache_n": check.count(0),
     "token_source": check.name,
+    "in_situ_quant": check.name,
     "chat_template": check.path,
     "jinja_explicit": check.path,
     "pa_gpu_mem": check.count(0),
@@ -217,6 +220,7 @@ def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
         arch=which.arch.value if which.arch else None,
         dtype=which.dtype.value,
         device=best_device(),
+        isq=parse(settings.in_situ_quant) if settings.in_situ_quant else None,
         sequences=settings.max_seqs,
         snapshots=settings.prefix_cache_n,
         page_size=page_size(settings),

@@ -23,11 +23,13 @@ from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.nn.decoder import Decoder
 from mistralrs.nn.linear import place
 from mistralrs.nn.rope import Rope
+from mistralrs.passes.isq import Isq
 from mistralrs.quant.plain import Plain
 from mistralrs.quant.weight import Weight
 
 log = logging.getLogger("mistralrs.load")
 
+HEAD = "lm_head.weight"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # what a matrix may stay in
 
 
@@ -79,12 +81,21 @@ def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -
     dtype = choose_dtype(wish.dtype, cfg, wish.device, main_dtype(stored))
     model = outline(architecture, cfg)
     tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
-    weights = sum(taken(tensor, dtype) for tensor in tensors.values())
+    isq = Isq.plan(model, wish.isq)
+    weights = needed(tensors, isq, dtype)
     layout = plan(model, cfg, weights, dtype, wish)
     log.info("%s", layout)
-    fill(model, tensors, Target.of(wish, dtype))
+    fill(model, tensors, Target.of(wish, dtype), isq)
     allocate(model, layout, wish.device, dtype)
     return Built(model, cfg, layout)
+
+
+def needed(tensors: Tensors, isq: Isq, dtype: torch.dtype) -> int:
+    """Bytes of all tensors once they are loaded, and of the quantized copy that a tied head may be."""
+    sizes = [isq.nbytes(n, t.shape) or taken(t, dtype) for n, t in tensors.items()]
+    if HEAD not in tensors:
+        sizes.append(isq.nbytes(HEAD, tensors["model.embed_tokens.weight"].shape) or 0)
+    return sum(sizes)
 
 
 def taken(lazy: Lazy, dtype: torch.dtype) -> int:
@@ -181,8 +192,8 @@ class Target:
         return nn.Parameter(lazy.load().to(self.device, dtype), requires_grad=False)
 
 
-def fill(model: Decoder, tensors: Tensors, target: Target) -> None:
-    """Replace every declared parameter by its tensor, one at a time."""
+def fill(model: Decoder, tensors: Tensors, target: Target, isq: Isq) -> None:
+    """Replace every declared parameter by its tensor, one at a time, quantized where the plan says so."""
     model.dtype = target.compute
     for prefix, module in model.named_modules():
         for leaf in [n for n, p in module._parameters.items() if p is not None]:
@@ -190,8 +201,9 @@ def fill(model: Decoder, tensors: Tensors, target: Target) -> None:
             if lazy is None:
                 continue
             if leaf in getattr(module, "matrices", ()):
-                place(module, leaf, target.matrix(lazy))
+                place(module, leaf, isq.apply(f"{prefix}.{leaf}", target.matrix(lazy)))
             else:
                 module._parameters[leaf] = target.small(lazy, leaf in getattr(module, "exact", ()))
-    if "lm_head.weight" not in tensors:
-        place(model.lm_head, "weight", model.model.embed_tokens.weight)
+    if HEAD not in tensors:
+        tied = isq.apply(HEAD, model.model.embed_tokens.weight)
+        place(model.lm_head, "weight", tied)

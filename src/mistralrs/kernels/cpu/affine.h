@@ -56,7 +56,7 @@ inline void quantize_row(const float* x, uint8_t* y, int64_t inner) {
   }
 }
 
-inline void rows(const Rows& a) {
+inline void quantize_rows(const Rows& a) {
   const int64_t piece = most(1, 16384 / most(1, a.inner));
   auto body = [&](int64_t i) {
     for (int64_t r = i * piece; r < least(a.rows, (i + 1) * piece); ++r)
@@ -175,6 +175,17 @@ inline void tile_dots(const uint8_t* scales, const uint8_t* codes, const Row (&x
   constexpr int count = S::Super ? 8 : 1;  // times 32 inputs in a block
   constexpr int64_t part = S::Super ? 32 + 256 / S::Group * TILE : 32;
   for (int64_t b = 0; b < inner / (32 * count); ++b, scales += part) {
+    if constexpr (!S::Super) {
+      ints whole[M][PARTS];
+      products<S, M>(codes, nullptr, x, 32 * b, whole);
+      codes += group_bytes;
+      UNROLL for (int j = 0; j < PARTS; ++j) {
+        const vec d = load_f16(scales + 2 * W * j);
+        UNROLL for (int i = 0; i < M; ++i)
+          sum[i][j] = fma(mul(floats(whole[i][j]), d), set(x[i].scales[b]), sum[i][j]);
+      }
+      continue;
+    }
     vec block[M][PARTS];
     clear(block);
     for (int g = 0; g < count; ++g, codes += group_bytes) {
@@ -261,7 +272,7 @@ inline void shaped(int64_t format, Body&& body) {
   }
 }
 
-inline void affine(const Affine& a) {
+inline void multiply(const Affine& a) {
   const Layout& l = *find_layout((int)a.format);
   const int64_t size = ceil_div(a.cols, TILE) * l.bytes(a.inner);
   shaped(a.format, [&](auto shape) {

@@ -1,5 +1,4 @@
 // The kernels of one instruction set: CMake compiles this file once per set, with ISA as its name.
-#include "affine.h"
 #include "attention.h"
 #include "cache.h"
 #include "glu.h"
@@ -10,6 +9,9 @@
 
 namespace mistralrs {
 namespace ISA {
+
+void rows(const Rows&);  // affine.cpp
+void affine(const Affine&);
 
 #define TEXT(x) #x
 #define NAME(x) TEXT(x)
