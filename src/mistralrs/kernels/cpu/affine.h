@@ -110,7 +110,7 @@ inline ints unpack(const uint8_t* p) {
 }
 
 template <int K, int End, class Body>
-inline void each(Body&& body) {
+INLINE inline void each(Body&& body) {
   if constexpr (K < End) {
     body(Int<K>());
     each<K + 1, End>(body);
@@ -128,10 +128,10 @@ struct Shape {
 
 // Products over 32 inputs with the integer scales of their groups: whole[i][j], exact.
 template <class S, int M>
-inline void products(const uint8_t* codes, const int8_t* scales, const Row (&x)[M], int64_t k, ints (&whole)[M][PARTS]) {
-  each<0, 8 / S::Quads>([&](auto half) {
+INLINE inline void products(const uint8_t* codes, const int8_t* scales, const Row (&x)[M], int64_t k, ints (&whole)[M][PARTS]) {
+  each<0, 8 / S::Quads>([&](auto half) INLINE {
     constexpr int h = decltype(half)::value;
-    each<0, S::Quads / S::Safe>([&](auto piece) {
+    each<0, S::Quads / S::Safe>([&](auto piece) INLINE {
       constexpr int first = h * S::Quads + decltype(piece)::value * S::Safe;
       ints acc[M][PARTS];
       UNROLL for (int i = 0; i < M; ++i) {
@@ -142,7 +142,7 @@ inline void products(const uint8_t* codes, const int8_t* scales, const Row (&x)[
         }
         UNROLL for (int j = 0; j < PARTS; ++j) acc[i][j] = start;
       }
-      each<first, first + S::Safe>([&](auto place) {
+      each<first, first + S::Safe>([&](auto place) INLINE {
         constexpr int q = decltype(place)::value;
         ints w[PARTS];
         UNROLL for (int j = 0; j < PARTS; ++j) {
@@ -153,6 +153,7 @@ inline void products(const uint8_t* codes, const int8_t* scales, const Row (&x)[
           const ints v = quad(x[i].codes + k + 4 * q);
           UNROLL for (int j = 0; j < PARTS; ++j) {
             acc[i][j] = S::Signed && !WIDE ? dot_signed(w[j], v) : dot(acc[i][j], w[j], v);
+            if constexpr (S::Safe > 1) PIN(acc[i][j]);
           }
         }
       });
@@ -162,6 +163,7 @@ inline void products(const uint8_t* codes, const int8_t* scales, const Row (&x)[
         UNROLL for (int i = 0; i < M; ++i) {
           const ints closed = S::Super ? close(acc[i][j], scale) : close(acc[i][j]);
           whole[i][j] = first == 0 ? closed : plus(whole[i][j], closed);
+          if constexpr (S::Safe == 1) PIN(whole[i][j]);
         }
       }
     });

@@ -7,6 +7,19 @@
 namespace mistralrs {
 namespace ISA {
 
+// The value is computed here and now: GCC likes to multiply everything first and add at the end, for which there are
+// not enough registers.
+#if defined(__GNUC__) && !defined(ISA_portable)
+#define PIN(value) __asm__("" : "+v"(value))
+#else
+#define PIN(value)
+#endif
+#if defined(__GNUC__)
+#define INLINE __attribute__((always_inline))
+#else
+#define INLINE
+#endif
+
 #if defined(ISA_avx512) || defined(ISA_avx512vnni)
 
 using ints = __m512i;
