@@ -11,9 +11,11 @@ from mistralrs.quant.ggml_quantize import packed, quantize
 
 BY_NAME = {kind.name: kind for kind in KINDS.values()}
 EXACT = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]
-# Root mean square error of a standard normal distribution; none may be above what ggml's own quantizer
-# gives (libllama build 8209 on the same distribution: see docs/quantization.md).
-ERRORS = {"Q2_K": 0.2640, "Q3_K": 0.1440, "Q4_K": 0.0705, "Q5_K": 0.0348, "Q6_K": 0.0174}
+# Root mean square error on a standard normal distribution: what ggml's own quantizers leave (libllama of
+# xllamacpp 2026.10 on the same numbers), and what ours may leave, about half a percent more than it does.
+GGML_ERRORS = {"Q2_K": 0.2965, "Q3_K": 0.1507, "Q4_K": 0.0713, "Q5_K": 0.0362, "Q6_K": 0.0177}
+ERRORS = {"Q2_K": 0.2640, "Q3_K": 0.1441, "Q4_K": 0.0705, "Q5_K": 0.0349, "Q6_K": 0.01735}
+assert all(ERRORS[name] < GGML_ERRORS[name] for name in ERRORS)
 
 
 def samples(*shape: int) -> torch.Tensor:

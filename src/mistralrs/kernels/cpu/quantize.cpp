@@ -112,8 +112,8 @@ Fit fit_affine(const Group<N>& g) {
   g.range(low, high);
   low = low < 0 ? low : 0;
   if (!(high > low)) return {0, -low};
-  float total = 0;
-  for (int i = 0; i < N / W; ++i) total += sum(g.x[i]);
+  float total = 0, squares = 0;
+  for (int i = 0; i < N / W; ++i) total += sum(g.x[i]), squares += sum(mul(g.x[i], g.x[i]));
   Fit best{(high - low) / g.high, -low};
   float least = g.error(best.scale, best.min);
   for (int step = -10; step <= 10; ++step) {
@@ -125,8 +125,6 @@ Fit fit_affine(const Group<N>& g) {
     if (fit.min < 0) fit = {s.qx / s.qq, 0};
     if (!(fit.scale > 0)) continue;
     const float error = fit.scale * (fit.scale * s.qq - 2 * s.qx - 2 * fit.min * s.q) + fit.min * (2 * total + (float)N * fit.min);
-    float squares = 0;
-    for (int i = 0; i < N / W; ++i) squares += sum(mul(g.x[i], g.x[i]));
     if (squares + error < least) least = squares + error, best = fit;
   }
   return best;
