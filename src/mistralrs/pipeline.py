@@ -2,9 +2,10 @@
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,11 +19,15 @@ from mistralrs.api.responses import (
     ChatCompletionResponse,
     CompletionResponse,
 )
-from mistralrs.api.which import Which, WhichPlain
+from mistralrs.api.which import Which, WhichGGUF, WhichPlain
 from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
-from mistralrs.load.build import Built, build
+from mistralrs.load.build import Built, build, construct
+from mistralrs.load.gguf import Gguf, gguf_names, read_gguf
+from mistralrs.load.gguf_config import config_of
+from mistralrs.load.gguf_names import tensors_of
+from mistralrs.load.gguf_tokenizer import describe, tokenizer_of
 from mistralrs.load.hub import Repo, open_repo
 from mistralrs.load.plan import Budget, Wish
 from mistralrs.passes.isq import parse
@@ -204,20 +209,93 @@ def load(which: Which, settings: Settings) -> Pipeline:
     """Load the model that `which` names; raises NotSupportedError for a kind without a loader."""
     if not isinstance(which, Which):
         raise check.wrong_type("which", "a Which, such as Which.Plain('owner/name')", which)
-    if not isinstance(which, WhichPlain):
+    loader = LOADERS.get(type(which))
+    if loader is None:
         raise NotSupportedError(
-            f"{type(which).__qualname__} has no loader yet; this version loads Which.Plain: text models "
-            "from Hugging Face safetensors or PyTorch files"
+            f"{type(which).__qualname__} has no loader yet; this version loads Which.Plain (text models "
+            "from Hugging Face safetensors or PyTorch files) and Which.GGUF"
         )
-    later.refuse("Which.Plain", which, later.WHICH)
-    return load_plain(which, settings)
+    later.refuse(type(which).__qualname__, which, later.WHICH)
+    check_templates(settings)
+    return loader(which, settings)
 
 
 def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
     """Load a text model from safetensors or PyTorch files."""
     repo = open_repo(which.model_id, token_source=settings.token_source, cache=which.hf_cache_path)
-    wish = Wish(
-        arch=which.arch.value if which.arch else None,
+    built = build(repo, wish(which, settings, which.arch.value if which.arch else None))
+    config = repo.json("tokenizer_config.json") or {}
+    tokenizer = read_tokenizer(repo, which.tokenizer_json, config)
+    text = Text(tokenizer, config, repo.find, repo.json("generation_config.json"))
+    return assemble(repo.id, built, text, settings)
+
+
+def load_gguf(which: WhichGGUF, settings: Settings) -> Pipeline:
+    """Load a text model from GGUF files, with their own tokenizer and template unless others are named."""
+    source, cache = settings.token_source, which.hf_cache_path
+    repo = open_repo(which.quantized_model_id, token_source=source, cache=cache)
+    file = read_gguf(repo.fetch(gguf_names(repo, which.quantized_filenames)))
+    if which.tok_model_id is not None:
+        other = open_repo(which.tok_model_id, token_source=source, cache=cache)
+        config = other.json("tokenizer_config.json") or {}
+        tokenizer = read_tokenizer(other, which.tokenizer_json, config)
+        text = Text(tokenizer, config, other.find, other.json("generation_config.json"))
+    else:
+        text = own_text(file, which.tokenizer_json)
+    raw = config_of(file)
+    built = construct(raw, lambda: tensors_of(file), wish(which, settings, None))
+    return assemble(repo.id, built, text, settings)
+
+
+LOADERS: dict[type[Which], Callable[[Any, Settings], Pipeline]] = {
+    WhichPlain: load_plain,
+    WhichGGUF: load_gguf,
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """What turns requests into tokens and back: a tokenizer, its config, a model's files, what ends a turn."""
+
+    tokenizer: Tokenizer
+    config: Mapping[str, Any]
+    find: Callable[[str], Path | None]
+    generation: Mapping[str, Any] | None
+
+
+def read_tokenizer(repo: Repo, named: str | None, config: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer.json that the user names, or that of the model."""
+    path = Path(named) if named else repo.find("tokenizer.json")
+    if path is None or not path.is_file():
+        raise ConfigError(
+            f"'{path or repo.id}' has no tokenizer.json; pass the path of one as tokenizer_json"
+        )
+    return Tokenizer.load(path, config)
+
+
+def own_text(file: Gguf, named: str | None) -> Text:
+    """What a GGUF file says; the tokenizer may come from another file."""
+    if named:
+        config = describe(file)
+        tokenizer = Tokenizer.load(Path(named), config)
+    else:
+        inner, config = tokenizer_of(file)
+        tokenizer = Tokenizer.wrap(inner, config)
+    return Text(tokenizer, config, lambda name: None, {"eos_token_id": config["eos_token_id"]})
+
+
+def assemble(id: str, built: Built, text: Text, settings: Settings) -> Pipeline:
+    """Put the tokenizer, the template and the engine around a built model."""
+    template = resolve(text.find, settings.chat_template, settings.jinja_explicit, text.config)
+    eos = eos_ids(text.tokenizer, text.config, text.generation, built.cfg.raw)
+    prompter = Prompter(text.tokenizer, template, eos, built.plan.context, settings.seed or 0)
+    return Pipeline(id, built, prompter, detect(template.text if template else None), settings)
+
+
+def wish(which: WhichPlain | WhichGGUF, settings: Settings, arch: str | None) -> Wish:
+    """What the user decides about a model."""
+    return Wish(
+        arch=arch,
         dtype=which.dtype.value,
         device=best_device(),
         isq=parse(settings.in_situ_quant) if settings.in_situ_quant else None,
@@ -226,24 +304,6 @@ def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
         page_size=page_size(settings),
         budget=budget(which, settings),
     )
-    check_templates(settings)
-    built = build(repo, wish)
-    return assemble(repo, built, which.tokenizer_json, settings)
-
-
-def assemble(repo: Repo, built: Built, tokenizer_json: str | None, settings: Settings) -> Pipeline:
-    """Put the tokenizer, the template and the engine around a built model."""
-    config = repo.json("tokenizer_config.json") or {}
-    path = Path(tokenizer_json) if tokenizer_json else repo.find("tokenizer.json")
-    if path is None or not path.is_file():
-        raise ConfigError(
-            f"'{path or repo.id}' has no tokenizer.json; pass the path of one as tokenizer_json"
-        )
-    tokenizer = Tokenizer.load(path, config)
-    template = resolve(repo.find, settings.chat_template, settings.jinja_explicit, config)
-    eos = eos_ids(tokenizer, config, repo.json("generation_config.json"), built.cfg.raw)
-    prompter = Prompter(tokenizer, template, eos, built.plan.context, settings.seed or 0)
-    return Pipeline(repo.id, built, prompter, detect(template.text if template else None), settings)
 
 
 def best_device() -> torch.device:
@@ -259,7 +319,7 @@ def page_size(settings: Settings) -> int:
     return size
 
 
-def budget(which: WhichPlain, settings: Settings) -> Budget:
+def budget(which: WhichPlain | WhichGGUF, settings: Settings) -> Budget:
     """What the user says about the cache."""
     params = which.auto_map_params
     expected = params.max_seq_len * params.max_batch_size if params else 4096

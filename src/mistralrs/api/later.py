@@ -30,6 +30,8 @@ WHICH: Table = {
     "imatrix": (None, "importance matrices"),
     "matformer_config_path": (None, "MatFormer slices"),
     "matformer_slice_name": (None, "MatFormer slices"),
+    "mmproj_filename": (None, "images with GGUF models"),
+    "adapters": (None, "adapters of GGUF models"),
 }
 REQUEST: Table = {
     "web_search_options": (None, "web search"),

@@ -21,9 +21,10 @@ from mistralrs.load.tensors import main_dtype, read_checkpoint
 from mistralrs.nn.cache import Paged, State
 from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.nn.decoder import Decoder
-from mistralrs.nn.linear import place
+from mistralrs.nn.linear import Embedding, place
 from mistralrs.nn.rope import Rope
 from mistralrs.passes.isq import Isq
+from mistralrs.quant.affine import packed
 from mistralrs.quant.plain import Plain
 from mistralrs.quant.weight import Weight
 
@@ -201,9 +202,11 @@ def fill(model: Decoder, tensors: Tensors, target: Target, isq: Isq) -> None:
             if lazy is None:
                 continue
             if leaf in getattr(module, "matrices", ()):
-                place(module, leaf, isq.apply(f"{prefix}.{leaf}", target.matrix(lazy)))
+                weight = isq.apply(f"{prefix}.{leaf}", target.matrix(lazy))
+                # A table whose rows are looked up stays in the mapped file.
+                place(module, leaf, weight if isinstance(module, Embedding) else packed(weight))
             else:
                 module._parameters[leaf] = target.small(lazy, leaf in getattr(module, "exact", ()))
     if HEAD not in tensors:
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
-        place(model.lm_head, "weight", tied)
+        place(model.lm_head, "weight", packed(tied))

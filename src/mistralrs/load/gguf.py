@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mistralrs.api.errors import CheckpointError
+from mistralrs.api.errors import CheckpointError, ModelNotFoundError
+from mistralrs.load.hub import Repo
 from mistralrs.load.tensors import AGAIN, Bytes, open_bytes
 from mistralrs.nn.checkpoint import Lazy, Packed
 from mistralrs.quant.ggml import KINDS, GgmlWeight
@@ -103,6 +104,18 @@ def shards(name: str) -> list[str]:
     return [f"{found[1]}-{i:05}-of-{found[3]}.gguf" for i in range(1, count + 1)]
 
 
+def gguf_names(repo: Repo, wanted: Sequence[str]) -> list[str]:
+    """The files of a model to read, every part of a split one; ModelNotFoundError lists what is there."""
+    names = list(dict.fromkeys(part for name in wanted for part in shards(name)))
+    missing = [name for name in names if name not in repo.files]
+    if not missing:
+        return names
+    found = [name for name in repo.files if name.endswith(".gguf")]
+    raise ModelNotFoundError(
+        f"'{repo.id}' has no file '{missing[0]}'; its GGUF files are: {', '.join(found) or 'none'}"
+    )
+
+
 def _check_split(parts: Sequence[Gguf]) -> None:
     """Raise CheckpointError unless the files are all the parts of one model, in order."""
     first = parts[0]
@@ -185,6 +198,24 @@ class Cursor:
         """A string; what is not UTF-8 in it is replaced."""
         return self.take(self.count(1, "characters")).decode("utf-8", "replace")
 
+    def strings(self, count: int) -> list[str]:
+        """Many strings in one loop, since vocabularies have hundreds of thousands."""
+        view, at, end, length, out = (
+            self.view,
+            self.at,
+            self.end,
+            struct.Struct("<Q").unpack_from,
+            [],
+        )
+        for _ in range(count):
+            size = length(view, at)[0] if at + 8 <= end else end
+            if size > end - at - 8:
+                raise self.fail("it is truncated or damaged within an array of strings")
+            out.append(view[at + 8 : at + 8 + size].decode("utf-8", "replace"))
+            at += 8 + size
+        self.at = at
+        return out
+
     def value(self, code: int, depth: int = 0) -> Value:
         """A metadata value of type `code`."""
         if code in SCALARS:
@@ -206,6 +237,8 @@ class Cursor:
         if code in SCALARS or code == BOOL:
             format = SCALARS.get(code, "?")
             return np.frombuffer(self.take(count * LEAST[code]), f"<{format}")
+        if code == STRING:
+            return self.strings(count)
         return [self.value(code, depth + 1) for _ in range(count)]
 
 

@@ -66,7 +66,7 @@ MAMBA = {
     "ssm_out": "mamba.out_proj",
 }
 # What an architecture calls otherwise. A name that ends in .weight or .bias stands for that tensor alone.
-OWN: Mapping[str, Mapping[str, str]] = {
+OWN: dict[str, dict[str, str]] = {
     "deepseek2": LATENT | SHARED | SIGMOID,
     "gemma2": AROUND,
     "gemma3": AROUND,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class Vocabulary:
         id = self.get(f"{role}_token_id")
         return self.tokens[id] if type(id) is int and 0 <= id < len(self.tokens) else None
 
-    @property
+    @cached_property
     def ids(self) -> dict[str, int]:
         """Token -> id."""
         return {token: id for id, token in enumerate(self.tokens)}
@@ -111,10 +112,10 @@ def _distinct(tokens: list[str]) -> list[str]:
 
 def tokenizer_of(file: Gguf) -> tuple[Tokenizer, dict[str, Any]]:
     """The tokenizer, and what tokenizer_config.json would say; raises NotSupportedError, CheckpointError."""
-    kind = file.metadata.get("tokenizer.ggml.model")
+    kind = str(file.metadata.get("tokenizer.ggml.model"))
     if kind not in KINDS:
         raise NotSupportedError(
-            f"{file.path} has a tokenizer of kind {kind!r}; readable are {', '.join(KINDS)}: {ELSEWHERE}"
+            f"{file.path} has a tokenizer of kind '{kind}'; readable are {', '.join(KINDS)}: {ELSEWHERE}"
         )
     vocabulary = Vocabulary.of(file)
     build, bos, eos = KINDS[kind]
@@ -128,6 +129,13 @@ def tokenizer_of(file: Gguf) -> tuple[Tokenizer, dict[str, Any]]:
     bos = bos or (kind == "gpt2" and vocabulary.pre in BEGUN)
     frame(tokenizer, vocabulary, bos, eos)
     return tokenizer, config(vocabulary)
+
+
+def describe(file: Gguf) -> dict[str, Any]:
+    """What tokenizer_config.json would say, also of a vocabulary that cannot be read."""
+    if "tokenizer.ggml.tokens" in file.metadata:
+        return config(Vocabulary.of(file))
+    return {"eos_token_id": [], "chat_template": templates(file)}
 
 
 def add(tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
@@ -192,15 +200,12 @@ def templates(file: Gguf) -> str | list[dict[str, str]] | None:
 def byte_level(vocabulary: Vocabulary) -> Tokenizer:
     """BPE over bytes: GPT-2 and most models since."""
     merges = [pair.partition(" ")[::2] for pair in vocabulary.get("merges", [])]
-    ids = vocabulary.ids
-    known = [
-        pair for pair in merges if pair[0] + pair[1] in ids and pair[0] in ids and pair[1] in ids
-    ]
-    if len(known) < len(merges):
-        log.warning("%d merges of unknown tokens are left out", len(merges) - len(known))
-    tokenizer = Tokenizer(
-        models.BPE(vocab=ids, merges=known, ignore_merges=vocabulary.pre in WHOLE)
-    )
+    whole = vocabulary.pre in WHOLE
+    try:
+        model = models.BPE(vocab=vocabulary.ids, merges=merges, ignore_merges=whole)
+    except Exception:  # a merge of what is no token, which llama.cpp never reaches
+        model = models.BPE(vocabulary.ids, known(merges, vocabulary.ids), ignore_merges=whole)
+    tokenizer = Tokenizer(model)
     splits = [
         pre_tokenizers.Split(Regex(expression), "isolated") for expression in splits_of(vocabulary)
     ]
@@ -208,6 +213,13 @@ def byte_level(vocabulary: Vocabulary) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, bytes_])
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def known(merges: list[tuple[str, str]], ids: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The merges of tokens to a token."""
+    kept = [(a, b) for a, b in merges if a in ids and b in ids and a + b in ids]
+    log.warning("%d merges of unknown tokens are left out", len(merges) - len(kept))
+    return kept
 
 
 def splits_of(vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -270,7 +282,7 @@ def word_piece(vocabulary: Vocabulary) -> Tokenizer:
         ids[token[1:] if token.startswith(SPACE) and kind == NORMAL else inside] = id
     unknown = vocabulary.named("unknown") or "[UNK]"
     tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token=unknown))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFD(), tokenizer.normalizer])
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()

@@ -14,7 +14,6 @@ from mistralrs.nn.linear import Linear
 from mistralrs.nn.moe import Experts, top_softmax
 from mistralrs.quant import mxfp4
 
-
 NAMES = {
     r"(experts\.\w+)_proj_bias$": r"\1_bias",
     r"(experts\.\w+_proj)\.weight$": r"\1",  # stacks that are [E, N, K] already

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mistralrs.kernels import affine as kernel
 from mistralrs.kernels.affine import Tiles
+from mistralrs.quant.ggml import GgmlWeight
 from mistralrs.quant.ggml_kind import Kind
 from mistralrs.quant.weight import Weight
 
@@ -50,3 +51,10 @@ class Affine(Weight):
     def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Rows of an embedding table: ids [T] -> [T, K]; only these rows are read."""
         return kernel.dequantize(self.tiles, ids=ids).to(dtype)
+
+
+def packed(weight: Weight) -> Weight:
+    """Blocks of a file on a CPU as tiles, where there are kernels for their type; any other weight as it is."""
+    if isinstance(weight, GgmlWeight) and weight.raw.is_cpu and kernel.packs(weight.kind.code):
+        return Affine.pack(weight.kind, weight.raw)
+    return weight
