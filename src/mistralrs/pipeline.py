@@ -232,6 +232,8 @@ def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
 
 def load_gguf(which: WhichGGUF, settings: Settings) -> Pipeline:
     """Load a text model from GGUF files, with their own tokenizer and template unless others are named."""
+    if settings.in_situ_quant:
+        log.warning("in_situ_quant leaves what is quantized in a GGUF file as it is")
     source, cache = settings.token_source, which.hf_cache_path
     repo = open_repo(which.quantized_model_id, token_source=source, cache=cache)
     file = read_gguf(repo.fetch(gguf_names(repo, which.quantized_filenames)))

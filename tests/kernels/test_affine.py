@@ -100,7 +100,9 @@ def test_rows_do_not_depend_on_the_batch(isa, name):
     x, bias = torch.randn(70, 512), torch.randn(50)
     whole = kernel.affine(x, tiles, bias)
     for sizes in ([1] * 70, [2, 3, 4, 5, 6, 50], [33, 37]):
-        assert torch.equal(whole, torch.cat([kernel.affine(p, tiles, bias) for p in x.split(sizes)]))
+        assert torch.equal(
+            whole, torch.cat([kernel.affine(p, tiles, bias) for p in x.split(sizes)])
+        )
     for threads in (1, 3):
         with kernels.use(isa, threads=threads):
             assert torch.equal(whole, kernel.affine(x, tiles, bias))

@@ -68,7 +68,11 @@ def logits(built):
 
 def matrices(model):
     """Every weight of the model by name."""
-    return {f"{n}.{leaf}": getattr(m, leaf) for n, m in model.named_modules() for leaf in getattr(m, "matrices", ())}
+    return {
+        f"{n}.{leaf}": getattr(m, leaf)
+        for n, m in model.named_modules()
+        for leaf in getattr(m, "matrices", ())
+    }
 
 
 def test_which_matrices():
@@ -92,7 +96,10 @@ def test_routers_stay():
 
     model = torch.nn.ModuleDict({"gate": Layer(), "up_proj": Layer(), "lm_head": Layer()})
     plan = Isq.plan(model, parse("q4k"))
-    assert {n: k.name for n, k in plan.kinds.items()} == {"up_proj.weight": "Q4_K", "lm_head.weight": "Q6_K"}
+    assert {n: k.name for n, k in plan.kinds.items()} == {
+        "up_proj.weight": "Q4_K",
+        "lm_head.weight": "Q6_K",
+    }
 
 
 def test_the_model_computes_with_the_rounded_weights():
@@ -116,11 +123,13 @@ def test_logits_stay_close(text):
         for n, w in after.items()
         if isinstance(w, Affine)
     ]
-    activations = 1 / 127  # at most one rounding step of half that, for numbers near the group's largest
+    activations = 1 / 127  # a rounding is at most half of that, of the largest number of a group
     per_matrix = max(errors) + activations
     want, found = logits(plain), logits(rounded)
-    center = lambda x: x - x.mean(-1, keepdim=True)  # noqa: E731
-    off = (center(found) - center(want)).norm() / center(want).norm()
+    want, found = (
+        x - x.mean(-1, keepdim=True) for x in (want, found)
+    )  # shifts change no probability
+    off = (found - want).norm() / want.norm()
     layers = plain.cfg.num_hidden_layers
     assert off <= per_matrix * math.sqrt(3 * 2 * layers + 1)
 

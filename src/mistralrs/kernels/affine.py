@@ -47,7 +47,8 @@ def packs(format: int) -> bool:
 def pack(format: int, raw: Tensor) -> Tiles:
     """Blocks uint8 [N, bytes] or [E, N, bytes] as they lie in a file; the result holds the same information."""
     ops = native.compiled
-    assert ops is not None and raw.dtype is torch.uint8
+    assert ops is not None
+    assert raw.dtype is torch.uint8
     raw = raw.contiguous()
     count, (rows, size) = raw[..., 0, 0].numel(), raw.shape[-2:]
     inner = size // ops.block_bytes(format) * FORMATS[format]
@@ -74,7 +75,7 @@ def dequantize(w: Tiles, index: int = 0, ids: Tensor | None = None) -> Tensor:
     rows, inner = w.size
     if ids is not None:
         ids = ids.long().contiguous()
-        assert ids.numel() == 0 or (0 <= int(ids.min()) and int(ids.max()) < rows)
+        assert ids.numel() == 0 or (int(ids.min()) >= 0 and int(ids.max()) < rows)
     out = torch.empty(rows if ids is None else len(ids), inner)
     assert native.compiled is not None
     native.compiled.dequantize(

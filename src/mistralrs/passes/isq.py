@@ -70,7 +70,9 @@ class Isq:
     def plan(cls, model: nn.Module, kind: Kind | None) -> "Isq":
         """Linear layers and experts get `kind`, the head a better one; embeddings and routers keep their dtype."""
         found = dict(candidates(model)) if kind else {}
-        chosen = {name: fitting(wanted(name, kind), shape[-1]) for name, shape in found.items() if kind}
+        chosen = {
+            name: fitting(wanted(name, kind), shape[-1]) for name, shape in found.items() if kind
+        }
         skipped = [name for name, kind in chosen.items() if kind is None]
         if skipped:
             log.warning(
