@@ -1,10 +1,11 @@
 """Are the compiled kernels faster than torch's own operators? Ratios of medians, measured in turn.
 
-python bench/kernel.py [linear] [attention]
+python bench/kernel.py [linear] [affine] [attention]
 """
 
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from itertools import cycle
 from statistics import median
@@ -14,8 +15,11 @@ import torch
 from torch.nn import functional as F
 
 from mistralrs import kernels
+from mistralrs.kernels.affine import affine
 from mistralrs.kernels.attention import attention
 from mistralrs.kernels.linear import linear
+from mistralrs.passes.isq import TYPES
+from mistralrs.quant.ggml_quantize import packed
 
 CACHE = 128 << 20  # bytes of weights to rotate through, so that they come from memory
 LINEAR = [  # rows, inner, columns
@@ -64,6 +68,38 @@ def bench_linear():
                 *(f"{speed:.1f}" for speed in speeds), f"{other / own:.2f}")  # fmt: skip
 
 
+def bench_affine():
+    """Quantized weights beside the same matrix in float32 (torch) and in bfloat16 (our float kernel)."""
+    row(
+        "rows x inner -> columns",
+        "weights",
+        "ms",
+        "GB/s",
+        "GOP/s",
+        "torch f32 / ours",
+        "bf16 / ours",
+    )
+    row(*["---"] * 7)
+    for rows, inner, cols in LINEAR:
+        dense, x = torch.randn(cols, inner), torch.randn(rows, inner)
+        for name in ("Q8_0", "Q4_0", "Q4_K", "Q6_K"):
+            tiles = packed(TYPES[name], dense).tiles
+            size = tiles.data.nbytes
+            weights = cycle(copies(tiles.data, rows))
+            floats, halves = cycle(copies(dense, rows)), cycle(copies(dense.bfloat16(), rows))
+            run = lambda x=x, t=tiles, w=weights: affine(x.clone(), replace(t, data=next(w)))  # noqa: E731
+            own, other = compare(run, lambda x=x, w=floats: F.linear(x, next(w)))
+            again, half = compare(run, lambda x=x, w=halves: linear(x, next(w)))
+            row(f"{rows} x {inner} -> {cols}", name, f"{own * 1e3:.2f}", f"{size / own / 1e9:.1f}",
+                f"{2 * rows * inner * cols / own / 1e9:.0f}", f"{other / own:.2f}", f"{half / again:.2f}")  # fmt: skip
+
+
+def copies(matrix, rows):
+    """Enough of them that few rows find their weights in memory, not in a cache."""
+    count = max(2, CACHE // matrix.nbytes) if rows <= 32 else 1
+    return [matrix.clone() for _ in range(count)]
+
+
 def bench_attention():
     """Torch gets a dense cache, which needs no page table, and a mask where it cannot do without."""
     row("past + new, heads / groups x width", "cache", "ms", "torch / ours")
@@ -96,5 +132,5 @@ if __name__ == "__main__":
     torch.set_grad_enabled(False)
     torch.set_num_threads(kernels.describe()["threads"])
     print(kernels.describe(), "torch", torch.__version__, torch.backends.cpu.get_cpu_capability())
-    for name in sys.argv[1:] or ["linear", "attention"]:
-        {"linear": bench_linear, "attention": bench_attention}[name]()
+    for name in sys.argv[1:] or ["linear", "affine", "attention"]:
+        {"linear": bench_linear, "affine": bench_affine, "attention": bench_attention}[name]()

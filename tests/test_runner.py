@@ -209,7 +209,12 @@ BAD_RUNNERS = {
     "no such folder": (dict(which=Which.Plain("./no/such/model")), errors.ModelNotFoundError),
     "no loader": (dict(which=Which.GGML("x", "y.bin")), errors.NotSupportedError),
     "option to come": (
-        dict(which=Which.Plain("x"), in_situ_quant="Q4K"),
+        dict(which=Which.Plain("x"), mtp_model="y"),
+        errors.NotSupportedError,
+    ),
+    "quantization": (dict(which=Which.Plain("demo"), in_situ_quant="q9"), errors.RequestError),
+    "quantization to come": (
+        dict(which=Which.Plain("demo"), in_situ_quant="AFQ4"),
         errors.NotSupportedError,
     ),
     "page size": (dict(which=Which.Plain("demo"), pa_blk_size=7), errors.RequestError),

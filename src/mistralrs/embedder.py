@@ -8,7 +8,12 @@ from typing import Any
 
 import torch
 
-from mistralrs.api.errors import ContextLengthError, RequestError, RequestTimeoutError
+from mistralrs.api.errors import (
+    ContextLengthError,
+    NotSupportedError,
+    RequestError,
+    RequestTimeoutError,
+)
 from mistralrs.api.requests import EmbeddingRequest
 from mistralrs.api.which import WhichEmbedding
 from mistralrs.engine.oneshot import OneShot, Room
@@ -99,6 +104,10 @@ def late(timeout: float | None) -> RequestTimeoutError:
 
 def load(which: WhichEmbedding, settings: Settings) -> Embedder:
     """Load a sentence-transformers checkpoint."""
+    if settings.in_situ_quant:
+        raise NotSupportedError(
+            "Runner(in_situ_quant=...): embedding models are not quantized on load yet; leave it out"
+        )
     repo = open_repo(which.model_id, token_source=settings.token_source, cache=which.hf_cache_path)
     wish = Wish(
         arch=which.arch.value if which.arch else None,

@@ -1,5 +1,6 @@
 """Which kind of model each member of `Which` loads as, and how text models are put together."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,14 @@ from mistralrs.load.hub import Repo, open_repo
 from mistralrs.load.plan import Budget, Wish
 from mistralrs.load.sentence import is_embedding_model
 from mistralrs.load.vocabulary import check_size, read_named, read_tokenizer
+from mistralrs.passes.isq import parse
 from mistralrs.pipeline import Pipeline, Settings, best_device, page_size
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.template import resolve
 from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
 from mistralrs.stream.events import detect
+
+log = logging.getLogger("mistralrs")
 
 Model = Pipeline | Embedder
 
@@ -56,6 +60,8 @@ def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
 
 def load_gguf(which: WhichGGUF, settings: Settings) -> Pipeline:
     """Load a text model from GGUF files, with their own tokenizer and template unless others are named."""
+    if settings.in_situ_quant:
+        log.warning("in_situ_quant leaves what is quantized in a GGUF file as it is")
     source, cache = settings.token_source, which.hf_cache_path
     repo = open_repo(which.quantized_model_id, token_source=source, cache=cache)
     file = read_gguf(repo.fetch(gguf_names(repo, which.quantized_filenames)))
@@ -122,6 +128,7 @@ def wish(which: WhichPlain | WhichGGUF, settings: Settings, arch: str | None) ->
         arch=arch,
         dtype=which.dtype.value,
         device=best_device(),
+        isq=parse(settings.in_situ_quant) if settings.in_situ_quant else None,
         sequences=settings.max_seqs,
         snapshots=settings.prefix_cache_n,
         page_size=page_size(settings),

@@ -37,6 +37,7 @@ class Settings:
     no_kv_cache: bool = False
     prefix_cache_n: int = 16
     token_source: str = "cache"
+    in_situ_quant: str | None = None
     chat_template: str | None = None
     jinja_explicit: str | None = None
     pa_gpu_mem: int | None = None
@@ -54,6 +55,7 @@ CHECKS: dict[str, check.Check] = {
     "no_kv_cache": check.flag,
     "prefix_cache_n": check.count(0),
     "token_source": check.name,
+    "in_situ_quant": check.name,
     "chat_template": check.path,
     "jinja_explicit": check.path,
     "pa_gpu_mem": check.count(0),

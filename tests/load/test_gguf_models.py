@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mistralrs import kernels
 from mistralrs.load.build import build, construct
 from mistralrs.load.gguf import read_gguf
 from mistralrs.load.gguf_config import config_of
@@ -84,7 +85,8 @@ def test_float32(tmp_path, monkeypatch, case):
 def test_quantized(tmp_path, monkeypatch, case, kind):
     """The logits of the same weights, decoded and saved as float32."""
     folder = tiny.save(reference(case, monkeypatch), tmp_path / "hf")
-    found = logits(load(convert.convert(folder, tmp_path / "m.gguf", kind)))
+    with kernels.use("reference"):  # compiled products round the activations too
+        found = logits(load(convert.convert(folder, tmp_path / "m.gguf", kind)))
     rounded = tiny.save(reference(case, monkeypatch), tmp_path / "rounded")
     for file in rounded.glob("*.safetensors"):
         state = {k: convert.rounded(k, t, kind) for k, t in load_file(file).items()}

@@ -10,7 +10,6 @@ Table = Mapping[str, tuple[Any, str]]  # argument: (the value that leaves it off
 RUNNER: Table = {
     "which_draft": (None, "speculative decoding"),
     "num_device_layers": (None, "placing layers on devices by hand"),
-    "in_situ_quant": (None, "quantization on load"),
     "anymoe_config": (None, "AnyMoE"),
     "enable_search": (False, "web search"),
     "search_embedding_model": (None, "web search"),

@@ -22,13 +22,16 @@ from mistralrs.load.tensors import main_dtype, read_checkpoint
 from mistralrs.nn.cache import Paged, State
 from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.nn.decoder import Decoder
-from mistralrs.nn.linear import place
+from mistralrs.nn.linear import Embedding, place
 from mistralrs.nn.rope import Rope
+from mistralrs.passes.isq import Isq
+from mistralrs.quant.affine import packed
 from mistralrs.quant.plain import Plain
 from mistralrs.quant.weight import Weight
 
 log = logging.getLogger("mistralrs.load")
 
+HEAD = "lm_head.weight"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # what a matrix may stay in
 
 
@@ -83,14 +86,22 @@ def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -
         behead(model)
         stored = inside_model(stored)
     tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
-    weights = sum(taken(tensor, dtype) for tensor in tensors.values())
+    isq = Isq.plan(model, wish.isq)
     target = Target.of(wish, dtype)
     cached = target.compute if wish.embeds else dtype
-    layout = plan(model, cfg, weights, cached, wish)
+    layout = plan(model, cfg, needed(tensors, isq, dtype), cached, wish)
     log.info("%s", layout)
-    fill(model, tensors, target)
+    fill(model, tensors, target, isq)
     allocate(model, layout, wish.device, cached)
     return Built(model, cfg, layout)
+
+
+def needed(tensors: Tensors, isq: Isq, dtype: torch.dtype) -> int:
+    """Bytes of all tensors once they are loaded, and of the quantized copy that a tied head may be."""
+    sizes = [isq.nbytes(n, t.shape) or taken(t, dtype) for n, t in tensors.items()]
+    if HEAD not in tensors:
+        sizes.append(isq.nbytes(HEAD, tensors["model.embed_tokens.weight"].shape) or 0)
+    return sum(sizes)
 
 
 def taken(lazy: Lazy, dtype: torch.dtype) -> int:
@@ -211,14 +222,20 @@ class Target:
         return nn.Parameter(lazy.load().to(self.device, dtype), requires_grad=False)
 
 
-def fill(model: Decoder, tensors: Tensors, target: Target) -> None:
-    """Replace every declared parameter by its tensor, one at a time."""
+def fill(model: Decoder, tensors: Tensors, target: Target, isq: Isq) -> None:
+    """Replace every declared parameter by its tensor, one at a time, quantized where the plan says so."""
     model.dtype = target.compute
     for prefix, module in model.named_modules():
         for leaf in [n for n, p in module._parameters.items() if p is not None]:
             lazy = tensors.get(f"{prefix}.{leaf}")
             if lazy is None:
                 continue
-            target.put(module, leaf, lazy)
-    if hasattr(model, "lm_head") and "lm_head.weight" not in tensors:
-        place(model.lm_head, "weight", model.model.embed_tokens.weight)
+            if leaf in getattr(module, "matrices", ()):
+                weight = isq.apply(f"{prefix}.{leaf}", target.matrix(lazy))
+                # A table whose rows are looked up stays in the mapped file.
+                place(module, leaf, weight if isinstance(module, Embedding) else packed(weight))
+            else:
+                target.put(module, leaf, lazy)
+    if hasattr(model, "lm_head") and HEAD not in tensors:
+        tied = isq.apply(HEAD, model.model.embed_tokens.weight)
+        place(model.lm_head, "weight", packed(tied))

@@ -49,5 +49,7 @@ inline bool has_avx512() {
   return has_avx2() && (seventh & wanted) == wanted && (saved_registers() & 0xe6) == 0xe6;
 }
 
+inline bool has_avx512vnni() { return has_avx512() && (cpuid(7).c >> 11 & 1); }
+
 }  // namespace mistralrs
 #endif

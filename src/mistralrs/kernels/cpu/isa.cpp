@@ -10,10 +10,13 @@
 namespace mistralrs {
 namespace ISA {
 
+void rows(const Rows&);  // affine.cpp
+void affine(const Affine&);
+
 #define TEXT(x) #x
 #define NAME(x) TEXT(x)
 extern const Table table;
-const Table table = {NAME(ISA), rms_norm, layer_norm, linear, rope, glu, write, attention};
+const Table table = {NAME(ISA), rms_norm, layer_norm, linear, rows, affine, rope, glu, write, attention};
 
 }  // namespace ISA
 }  // namespace mistralrs

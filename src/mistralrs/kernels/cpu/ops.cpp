@@ -5,7 +5,9 @@
 #include <nanobind/stl/vector.h>
 
 #include "cpuid.h"
+#include "pack.h"
 #include "pool.h"
+#include "quantize.h"
 #include "table.h"
 
 namespace nb = nanobind;
@@ -25,12 +27,20 @@ namespace avx512 {
 extern const Table table;
 }
 #endif
+#if HAS_avx512vnni
+namespace avx512vnni {
+extern const Table table;
+}
+#endif
 
 namespace {
 
 // The sets this build has and this machine can run, best first.
 std::vector<const Table*> usable() {
   std::vector<const Table*> tables;
+#if HAS_avx512vnni
+  if (has_avx512vnni()) tables.push_back(&avx512vnni::table);
+#endif
 #if HAS_avx512
   if (has_avx512()) tables.push_back(&avx512::table);
 #endif
@@ -100,6 +110,28 @@ NB_MODULE(_cpu, m) {
   m.def("linear", [](uintptr_t x, uintptr_t w, uintptr_t bias, uintptr_t y, int type, int bias_type, int64_t rows,
                      int64_t cols, int64_t inner) {
     active->linear(Linear{at<float>(x), at<void>(w), at<void>(bias), at<float>(y), Type(type), Type(bias_type), rows, cols, inner});
+  }, Free());
+  m.def("rows", [](uintptr_t x, uintptr_t y, int64_t rows, int64_t inner) {
+    active->rows(Rows{at<float>(x), at<uint8_t>(y), rows, inner});
+  }, Free());
+  m.def("affine", [](int64_t format, uintptr_t x, uintptr_t w, uintptr_t bias, uintptr_t y, int64_t rows, int64_t cols,
+                     int64_t inner, uintptr_t order, uintptr_t starts, int64_t matrices) {
+    active->affine(Affine{at<uint8_t>(x), at<uint8_t>(w), at<float>(bias), at<float>(y), at<int32_t>(order),
+                          at<int64_t>(starts), format, matrices, rows, cols, inner});
+  }, Free());
+  m.def("packed_bytes", packed_bytes);
+  m.def("block_bytes", block_bytes);
+  m.def("quantize", [](int format, int type, uintptr_t x, uintptr_t raw, int64_t count) {
+    quantize(format, Type(type), at<void>(x), at<uint8_t>(raw), count);
+  }, Free());
+  m.def("pack", [](int format, uintptr_t raw, uintptr_t packed, int64_t rows, int64_t inner) {
+    pack(format, at<uint8_t>(raw), at<uint8_t>(packed), rows, inner);
+  }, Free());
+  m.def("unpack", [](int format, uintptr_t packed, uintptr_t raw, int64_t rows, int64_t inner) {
+    unpack(format, at<uint8_t>(packed), at<uint8_t>(raw), rows, inner);
+  }, Free());
+  m.def("dequantize", [](int format, uintptr_t packed, uintptr_t ids, uintptr_t out, int64_t count, int64_t inner) {
+    dequantize(format, at<uint8_t>(packed), at<int64_t>(ids), at<float>(out), count, inner);
   }, Free());
   m.def("rope", [](uintptr_t x, uintptr_t y, uintptr_t cos, uintptr_t sin, int64_t rows, int64_t heads, int64_t width,
                    int64_t half, int64_t row_stride, int64_t head_stride, int64_t angle_stride, bool interleaved) {

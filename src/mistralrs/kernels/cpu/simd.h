@@ -8,7 +8,7 @@
 
 #include "table.h"
 
-#if defined(ISA_avx2) || defined(ISA_avx512)
+#if !defined(ISA_portable)
 #include <immintrin.h>
 #endif
 
@@ -30,7 +30,7 @@ struct bf16 {
   uint16_t bits;
 };
 
-#if defined(ISA_avx512)
+#if defined(ISA_avx512) || defined(ISA_avx512vnni)
 
 constexpr int W = 16;
 constexpr int ROWS = 6, COLS = 4;  // accumulators of the widest matmul tile

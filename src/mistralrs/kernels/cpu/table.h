@@ -26,6 +26,22 @@ struct Linear {  // x [rows, inner] times w [cols, inner] transposed -> y [rows,
   int64_t rows, cols, inner;
 };
 
+struct Rows {  // x [rows, inner] -> y, rows of signed bytes with their scales, as layout.h describes
+  const float* x;
+  uint8_t* y;
+  int64_t rows, inner;
+};
+
+struct Affine {  // rows of bytes times packed matrices -> y [rows, cols]
+  const uint8_t* x;
+  const uint8_t* w;  // [matrices] of tiles, as layout.h describes
+  const float* bias;  // [cols] or null
+  float* y;
+  const int32_t* order;   // null, or the row of x and y that comes first, second, ...
+  const int64_t* starts;  // [matrices + 1] with `order`: matrix m takes order[starts[m]] to order[starts[m + 1] - 1]
+  int64_t format, matrices, rows, cols, inner;
+};
+
 struct Rope {  // x [rows, heads, width] -> y dense; cos, sin [rows, half]
   const float* x;
   float* y;
@@ -83,6 +99,8 @@ struct Table {
   void (*rms_norm)(const Norm&);
   void (*layer_norm)(const Norm&);
   void (*linear)(const Linear&);
+  void (*rows)(const Rows&);
+  void (*affine)(const Affine&);
   void (*rope)(const Rope&);
   void (*glu)(const Glu&);
   void (*write)(const Write&);

@@ -1,0 +1,289 @@
+// y = x w^T + bias with packed integer weights (layout.h) and activations that are quantized to bytes on the fly.
+// Products and their sums over a group are exact integers. Floats are added in one order for each output: the bias, then
+// the mins of all groups, then the groups in the order of the inputs. The lanes are outputs, so tiles, rows and threads
+// cannot change it.
+#pragma once
+#include <math.h>
+
+#include "codes.h"
+#include "layout.h"
+#include "matmul.h"
+#include "pool.h"
+
+namespace mistralrs {
+namespace ISA {
+
+constexpr int PARTS = TILE / W;        // vectors of a tile
+constexpr int HEIGHT = 4;              // rows of x in the widest tile of outputs
+constexpr int64_t CACHED = 128 << 10;  // bytes of x that pass over a few tiles of weights together
+
+// The parts of one quantized row.
+struct Row {
+  const int8_t* codes;
+  const float *scales, *sums;
+  const int8_t* pairs;
+
+  Row(const uint8_t* p, int64_t inner)
+      : codes((const int8_t*)p), scales((const float*)(p + inner)), sums(scales + inner / 32),
+        pairs((const int8_t*)(sums + inner / 16)) {}
+};
+
+// 32 inputs x -> bytes and their scale. A nan or an infinity makes the scale nan.
+inline void quantize_group(const float* x, int8_t* codes, float* scale) {
+  vec top = set(0), poison = set(0);
+  for (int i = 0; i < 32; i += W) {
+    const vec v = load(x + i);
+    top = max(max(v, sub(set(0), v)), top);
+    poison = fma(v, set(0), poison);
+  }
+  const float most = largest(top), rest = sum(poison);
+  *scale = most / 127.0f + rest;
+  if (!(rest == 0)) return (void)memset(codes, 0, 32);
+  const vec inverse = set(most > 0x1p-120f ? 127.0f / most : 0.0f);
+  for (int i = 0; i < 32; i += W) narrow(codes + i, round(mul(load(x + i), inverse)));
+}
+
+inline void quantize_row(const float* x, uint8_t* y, int64_t inner) {
+  const Row row(y, inner);
+  for (int64_t k = 0; k < inner; k += 32) quantize_group(x + k, (int8_t*)row.codes + k, (float*)row.scales + k / 32);
+  for (int64_t g = 0; g < inner / 16; ++g) {
+    const int8_t* c = row.codes + 16 * g;
+    const int16_t even = (int16_t)(c[0] + c[1] + c[4] + c[5] + c[8] + c[9] + c[12] + c[13]);
+    const int16_t odd = (int16_t)(c[2] + c[3] + c[6] + c[7] + c[10] + c[11] + c[14] + c[15]);
+    memcpy((int8_t*)row.pairs + 4 * g, &even, 2);
+    memcpy((int8_t*)row.pairs + 4 * g + 2, &odd, 2);
+    ((float*)row.sums)[g] = row.scales[g / 2] * (float)(even + odd);
+  }
+}
+
+inline void quantize_rows(const Rows& a) {
+  const int64_t piece = most(1, 16384 / most(1, a.inner));
+  auto body = [&](int64_t i) {
+    for (int64_t r = i * piece; r < least(a.rows, (i + 1) * piece); ++r)
+      quantize_row(a.x + r * a.inner, a.y + r * row_bytes(a.inner), a.inner);
+  };
+  parallel(ceil_div(a.rows, piece), 4 * a.rows * a.inner, body);
+}
+
+// sum[i][j] -= the mins of a tile times the sums of row i.
+template <int M>
+inline void subtract_mins(const Layout& l, const uint8_t* p, const Row (&x)[M], int64_t inner, vec (&sum)[M][PARTS]) {
+  const int groups = l.block / l.group, per = l.group / 16;
+  for (int64_t b = 0; b < inner / l.block; ++b, p += l.part()) {
+    if (!l.super()) {
+      for (int i = 0; i < M; ++i) {
+        const vec total = set(-(x[i].sums[2 * b] + x[i].sums[2 * b + 1]));
+        UNROLL for (int j = 0; j < PARTS; ++j) sum[i][j] = fma(load_f16(p + 2 * W * j), total, sum[i][j]);
+      }
+      continue;
+    }
+    vec part[M][PARTS];
+    clear(part);
+    for (int g = 0; g < groups; ++g) {
+      const int64_t at = (b * groups + g) * per;
+      vec min[PARTS];
+      UNROLL for (int j = 0; j < PARTS; ++j) min[j] = load_u8(p + 32 + g * TILE + W * j);
+      UNROLL for (int i = 0; i < M; ++i) {
+        const vec total = set(per == 2 ? x[i].sums[at] + x[i].sums[at + 1] : x[i].sums[at]);
+        UNROLL for (int j = 0; j < PARTS; ++j) part[i][j] = fma(min[j], total, part[i][j]);
+      }
+    }
+    UNROLL for (int j = 0; j < PARTS; ++j) {
+      const vec d = sub(set(0), load_f16(p + 2 * W * j));
+      UNROLL for (int i = 0; i < M; ++i) sum[i][j] = fma(part[i][j], d, sum[i][j]);
+    }
+  }
+}
+
+// The codes of quad K among 32 inputs, a byte each; p is vector j of the first plane.
+template <int Base, int Extra, int K>
+inline ints unpack(const uint8_t* p) {
+  constexpr int per = 8 / Base, low = K % per * Base;
+  ints code = load_bytes(p + K / per * 64);
+  if constexpr (Base < 8) code = both(shift<low>(code), bytes((1 << Base) - 1));
+  if constexpr (Extra > 0) {
+    constexpr int share = 8 / Extra, from = K % share * Extra;
+    const ints top = load_bytes(p + (Base + K / share) * 64);
+    code = either(code, both(shift<from - Base>(top), bytes(((1 << Extra) - 1) << Base)));
+  }
+  return code;
+}
+
+template <int K, int End, class Body>
+INLINE inline void each(Body&& body) {
+  if constexpr (K < End) {
+    body(Int<K>());
+    each<K + 1, End>(body);
+  }
+}
+
+// What the inner loop must know of a layout at compile time.
+template <int Base_, int Extra_, int Group_, bool Super_, int Zero_>
+struct Shape {
+  static constexpr int Base = Base_, Extra = Extra_, Group = Group_, Zero = Zero_;
+  static constexpr bool Super = Super_, Signed = Zero_ == 128;
+  // Quads whose products fit in 16 bits together. Centered codes reach half as far: all of a group fits.
+  static constexpr int Quads = Group / 4, Safe = WIDE ? Quads : Signed ? 1 : Base + Extra == 5 && Zero == 0 ? 4 : Quads;
+};
+
+// Products over 32 inputs with the integer scales of their groups: whole[i][j], exact.
+template <class S, int M>
+INLINE inline void products(const uint8_t* codes, const int8_t* scales, const Row (&x)[M], int64_t k, ints (&whole)[M][PARTS]) {
+  each<0, 8 / S::Quads>([&](auto half) INLINE {
+    constexpr int h = decltype(half)::value;
+    each<0, S::Quads / S::Safe>([&](auto piece) INLINE {
+      constexpr int first = h * S::Quads + decltype(piece)::value * S::Safe;
+      ints acc[M][PARTS];
+      UNROLL for (int i = 0; i < M; ++i) {
+        ints start = zeros();
+        if constexpr (S::Zero && (WIDE || !S::Signed)) {
+          start = centered(quad(x[i].pairs + k / 4 + 4 * h), S::Zero);
+          if constexpr (S::Group == 32) start = merge(start, centered(quad(x[i].pairs + k / 4 + 4), S::Zero));
+        }
+        UNROLL for (int j = 0; j < PARTS; ++j) acc[i][j] = start;
+      }
+      each<first, first + S::Safe>([&](auto place) INLINE {
+        constexpr int q = decltype(place)::value;
+        ints w[PARTS];
+        UNROLL for (int j = 0; j < PARTS; ++j) {
+          w[j] = unpack<S::Base, S::Extra, q>(codes + 4 * W * j);
+          if constexpr (S::Signed && WIDE) w[j] = flip(w[j]);
+        }
+        UNROLL for (int i = 0; i < M; ++i) {
+          const ints v = quad(x[i].codes + k + 4 * q);
+          UNROLL for (int j = 0; j < PARTS; ++j) {
+            acc[i][j] = S::Signed && !WIDE ? dot_signed(w[j], v) : dot(acc[i][j], w[j], v);
+            if constexpr (S::Safe > 1) PIN(acc[i][j]);
+          }
+        }
+      });
+      UNROLL for (int j = 0; j < PARTS; ++j) {
+        ints scale = zeros();
+        if constexpr (S::Super) scale = load_scale(scales + h * TILE + W * j);
+        UNROLL for (int i = 0; i < M; ++i) {
+          const ints closed = S::Super ? close(acc[i][j], scale) : close(acc[i][j]);
+          whole[i][j] = first == 0 ? closed : plus(whole[i][j], closed);
+          if constexpr (S::Safe == 1) PIN(whole[i][j]);
+        }
+      }
+    });
+  });
+}
+
+// sum[i][j] += the scaled products of M rows with one tile.
+template <class S, int M>
+inline void tile_dots(const uint8_t* scales, const uint8_t* codes, const Row (&x)[M], int64_t inner, vec (&sum)[M][PARTS]) {
+  constexpr int64_t group_bytes = 64 * (S::Base + S::Extra);
+  constexpr int count = S::Super ? 8 : 1;  // times 32 inputs in a block
+  constexpr int64_t part = S::Super ? 32 + 256 / S::Group * TILE : 32;
+  for (int64_t b = 0; b < inner / (32 * count); ++b, scales += part) {
+    if constexpr (!S::Super) {
+      ints whole[M][PARTS];
+      products<S, M>(codes, nullptr, x, 32 * b, whole);
+      codes += group_bytes;
+      UNROLL for (int j = 0; j < PARTS; ++j) {
+        const vec d = load_f16(scales + 2 * W * j);
+        UNROLL for (int i = 0; i < M; ++i)
+          sum[i][j] = fma(mul(floats(whole[i][j]), d), set(x[i].scales[b]), sum[i][j]);
+      }
+      continue;
+    }
+    vec block[M][PARTS];
+    clear(block);
+    for (int g = 0; g < count; ++g, codes += group_bytes) {
+      const int64_t k = 32 * (b * count + g);
+      ints whole[M][PARTS];
+      products<S, M>(codes, (const int8_t*)scales + 32 + g * (32 / S::Group) * TILE, x, k, whole);
+      UNROLL for (int i = 0; i < M; ++i) {
+        const vec scale = set(x[i].scales[k / 32]);
+        UNROLL for (int j = 0; j < PARTS; ++j) block[i][j] = fma(floats(whole[i][j]), scale, block[i][j]);
+      }
+    }
+    UNROLL for (int j = 0; j < PARTS; ++j) {
+      const vec d = load_f16(scales + 2 * W * j);
+      UNROLL for (int i = 0; i < M; ++i) sum[i][j] = fma(block[i][j], d, sum[i][j]);
+    }
+  }
+}
+
+// Rows [top, bottom) of the order times tiles [first, last) of the matrix at w.
+template <class S>
+inline void region(const Affine& a, const Layout& l, const uint8_t* w, int64_t top, int64_t bottom, int64_t first,
+                   int64_t last) {
+  const int64_t bytes = row_bytes(a.inner), size = l.bytes(a.inner);
+  for (int64_t t = first; t < last; ++t) {
+    const uint8_t* tile = w + t * size;
+    for (int64_t r = top; r < bottom; r += HEIGHT) {
+      constant<HEIGHT>(least(HEIGHT, bottom - r), [&](auto m) {
+        constexpr int M = decltype(m)::value;
+        auto place = [&](int64_t i) { return a.order ? (int64_t)a.order[i] : i; };
+        vec sum[M][PARTS];
+        clear(sum);
+        for (int j = 0; j < PARTS; ++j) {
+          const int64_t n = t * TILE + W * j;
+          if (a.bias && n < a.cols) sum[0][j] = load_some(a.bias + n, a.cols - n);
+          for (int i = 1; i < M; ++i) sum[i][j] = sum[0][j];
+        }
+        auto run = [&](const Row(&x)[M]) {
+          if (l.mins) subtract_mins<M>(l, tile, x, a.inner, sum);
+          tile_dots<S, M>(tile + l.scales(a.inner), tile + l.codes(a.inner), x, a.inner, sum);
+        };
+        auto row = [&](int i) { return Row(a.x + place(r + i) * bytes, a.inner); };
+        if constexpr (M == 1) run({row(0)});
+        if constexpr (M == 2) run({row(0), row(1)});
+        if constexpr (M == 3) run({row(0), row(1), row(2)});
+        if constexpr (M == 4) run({row(0), row(1), row(2), row(3)});
+        for (int i = 0; i < M; ++i) {
+          for (int j = 0; j < PARTS; ++j) {
+            const int64_t n = t * TILE + W * j;
+            if (n < a.cols) store_some(a.y + place(r + i) * a.cols + n, sum[i][j], a.cols - n);
+          }
+        }
+      });
+    }
+  }
+}
+
+// One matrix: pieces of tiles, and bands of rows that stay in a cache meanwhile.
+template <class S>
+inline void matrix(const Affine& a, const Layout& l, const uint8_t* w, int64_t top, int64_t bottom) {
+  const int64_t tiles = ceil_div(a.cols, TILE), size = l.bytes(a.inner), count = bottom - top;
+  const int64_t height = most(32, CACHED / row_bytes(a.inner) / HEIGHT * HEIGHT), bands = ceil_div(count, height);
+  const int64_t piece = least(most(1, ceil_div(65536, size)), ceil_div(tiles * bands, 4 * threads()));
+  const int64_t pieces = ceil_div(tiles, piece);
+  auto body = [&](int64_t i) {
+    const int64_t r = top + i / pieces * height, t = i % pieces * piece;
+    region<S>(a, l, w, r, least(bottom, r + height), t, least(tiles, t + piece));
+  };
+  parallel(pieces * bands, count * a.cols * a.inner, body);
+}
+
+template <class Body>
+inline void shaped(int64_t format, Body&& body) {
+  switch (format) {
+    case 2: return body(Shape<4, 0, 32, false, 8>());
+    case 3: return body(Shape<4, 0, 32, false, 0>());
+    case 6: return body(Shape<4, 1, 32, false, 16>());
+    case 7: return body(Shape<4, 1, 32, false, 0>());
+    case 8: return body(Shape<8, 0, 32, false, 128>());
+    case 10: return body(Shape<2, 0, 16, true, 0>());
+    case 11: return body(Shape<2, 1, 16, true, 4>());
+    case 12: return body(Shape<4, 0, 32, true, 0>());
+    case 13: return body(Shape<4, 1, 32, true, 0>());
+    case 14: return body(Shape<4, 2, 16, true, 32>());
+  }
+}
+
+inline void multiply(const Affine& a) {
+  const Layout& l = *find_layout((int)a.format);
+  const int64_t size = ceil_div(a.cols, TILE) * l.bytes(a.inner);
+  shaped(a.format, [&](auto shape) {
+    for (int64_t m = 0; m < a.matrices; ++m) {
+      const int64_t top = a.order ? a.starts[m] : 0, bottom = a.order ? a.starts[m + 1] : a.rows;
+      if (top < bottom) matrix<decltype(shape)>(a, l, a.w + m * size, top, bottom);
+    }
+  });
+}
+
+}  // namespace ISA
+}  // namespace mistralrs

@@ -1,0 +1,161 @@
+"""Quantization on load: names, fallbacks, which matrices, and what it does to a model."""
+
+import math
+
+import pytest
+import torch
+
+from mistralrs import ChatCompletionRequest, Runner, Which, kernels
+from mistralrs.api import errors
+from mistralrs.api.prompt import Prompt
+from mistralrs.demo import model_path
+from mistralrs.engine import batch
+from mistralrs.engine.scheduler import Turn
+from mistralrs.engine.sequence import Job, Sequence
+from mistralrs.load.build import Wish, build
+from mistralrs.load.hub import open_repo
+from mistralrs.passes.isq import NAMES, TO_COME, TYPES, Isq, fitting, parse
+from mistralrs.quant.affine import Affine
+from mistralrs.quant.plain import Plain
+
+TOKENS = list(range(3, 300, 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("4", "Q4_K"), ("Q4K", "Q4_K"), ("q4k", "Q4_K"), ("8", "Q8_0"), ("q8_0", "Q8_0"), (" 2 ", "Q2_K"),
+     ("3", "Q3_K"), ("5", "Q5_K"), ("6", "Q6_K"), ("Q5_1", "Q5_1")],
+)  # fmt: skip
+def test_names(text, name):
+    assert parse(text).name == name
+
+
+@pytest.mark.parametrize("text", ["q4_k", "7", "int4", "Q4_K_M", "-"])
+def test_unknown_names_list_the_known_ones(text):
+    with pytest.raises(errors.RequestError, match="q4k") as caught:
+        parse(text)
+    assert all(name in str(caught.value) for name in NAMES)
+
+
+@pytest.mark.parametrize("text", [*TO_COME, "HQQ4"])
+def test_names_to_come(text):
+    with pytest.raises(errors.NotSupportedError, match="q8_0"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "fits"),
+    [("Q4_K", 512, "Q4_K"), ("Q4_K", 192, "Q4_1"), ("Q2_K", 96, "Q4_0"), ("Q3_K", 96, "Q4_0"),
+     ("Q5_K", 96, "Q5_0"), ("Q6_K", 96, "Q5_1"), ("Q8_0", 96, "Q8_0"), ("Q8_0", 100, None), ("Q4_K", 48, None)],
+)  # fmt: skip
+def test_fallback(name, width, fits):
+    kind = fitting(TYPES[name], width)
+    assert (kind and kind.name) == fits
+
+
+def demo(isq=None):
+    return build(open_repo(str(model_path())), Wish(dtype="f32", isq=isq and parse(isq)))
+
+
+def logits(built):
+    sequence = Sequence(Job(Prompt(tuple(TOKENS)), lambda: None, lambda piece: None), 0, 2048)
+    sequence.pages = list(range(-(-len(TOKENS) // built.plan.page_size)))
+    one = batch.build([Turn(sequence, len(TOKENS))], torch.device("cpu"))
+    one.outputs.resize_(len(TOKENS)).copy_(torch.arange(len(TOKENS)))
+    with torch.inference_mode():
+        return built.model(one)
+
+
+def matrices(model):
+    """Every weight of the model by name."""
+    return {
+        f"{n}.{leaf}": getattr(m, leaf)
+        for n, m in model.named_modules()
+        for leaf in getattr(m, "matrices", ())
+    }
+
+
+def test_which_matrices():
+    built = demo("4")
+    kinds = {n: getattr(w, "kind", None) for n, w in matrices(built.model).items()}
+    assert kinds.pop("model.embed_tokens.weight") is None
+    assert kinds.pop("lm_head.weight").name == "Q5_1"  # Q6_K, but for rows of 192
+    down = {n for n in kinds if "down_proj" in n}
+    assert {kinds[n].name for n in down} == {"Q4_K"}
+    assert {kinds[n].name for n in kinds.keys() - down} == {"Q4_1"}
+    assert built.plan.weights < demo().plan.weights
+
+
+def test_routers_stay():
+    class Layer(torch.nn.Module):
+        matrices = ("weight",)
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.empty(4, 256, device="meta"))
+
+    model = torch.nn.ModuleDict({"gate": Layer(), "up_proj": Layer(), "lm_head": Layer()})
+    plan = Isq.plan(model, parse("q4k"))
+    assert {n: k.name for n, k in plan.kinds.items()} == {
+        "up_proj.weight": "Q4_K",
+        "lm_head.weight": "Q6_K",
+    }
+
+
+def test_the_model_computes_with_the_rounded_weights():
+    """With the reference kernels, quantized weights and their float values give the same logits."""
+    rounded = demo("q4k")
+    with kernels.use("reference"):
+        found = logits(rounded)
+        for name, weight in matrices(rounded.model).items():
+            owner, _, leaf = name.rpartition(".")
+            setattr(rounded.model.get_submodule(owner), leaf, Plain(weight.dequantize()))
+        torch.testing.assert_close(found, logits(rounded), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("text", ["8", "6", "5", "4"])
+def test_logits_stay_close(text):
+    """Independent relative errors of the matrices add in quadrature along the residual stream."""
+    plain, rounded = demo(), demo(text)
+    before, after = matrices(plain.model), matrices(rounded.model)
+    errors = [
+        ((w.dequantize() - before[n].dequantize()).norm() / before[n].dequantize().norm()).item()
+        for n, w in after.items()
+        if isinstance(w, Affine)
+    ]
+    activations = 1 / 127  # a rounding is at most half of that, of the largest number of a group
+    per_matrix = max(errors) + activations
+    want, found = logits(plain), logits(rounded)
+    want, found = (
+        x - x.mean(-1, keepdim=True) for x in (want, found)
+    )  # shifts change no probability
+    off = (found - want).norm() / want.norm()
+    layers = plain.cfg.num_hidden_layers
+    assert off <= per_matrix * math.sqrt(3 * 2 * layers + 1)
+
+
+def test_greedy_text_of_eight_bits_is_that_of_floats():
+    request = ChatCompletionRequest(
+        [{"role": "user", "content": "What is 12 plus 7?"}], temperature=0.0, max_tokens=16
+    )
+    texts = []
+    for isq in (None, "Q8_0"):
+        with Runner(which=Which.Plain(str(model_path())), in_situ_quant=isq) as runner:
+            texts.append(runner.send_chat_completion_request(request).choices[0].message.content)
+    assert texts[0] == texts[1]
+
+
+def test_batches_do_not_change_bits():
+    """A prompt in one piece and token by token: the same logits bit for bit."""
+    built = demo("4")
+    whole = logits(built)
+    sequence = Sequence(Job(Prompt(tuple(TOKENS)), lambda: None, lambda piece: None), 0, 2048)
+    sequence.pages = list(range(-(-len(TOKENS) // built.plan.page_size)))
+    parts = []
+    for size in (1, 7, 40, len(TOKENS) - 48):
+        one = batch.build([Turn(sequence, size)], torch.device("cpu"))
+        one.outputs.resize_(size).copy_(torch.arange(size))
+        with torch.inference_mode():
+            parts.append(built.model(one))
+        sequence.computed += size
+    assert torch.equal(whole, torch.cat(parts))
