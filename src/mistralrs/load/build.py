@@ -164,8 +164,8 @@ def complete(model: Decoder, tensors: Tensors, cfg: Config) -> Tensors:
     for name, shape in declared.items():
         if tensors[name].shape != shape:
             raise CheckpointError(
-                f"'{name}' has shape {list(tensors[name].shape)} in the checkpoint and {list(shape)} by "
-                "config.json; the two do not belong together"
+                f"'{name}' has shape {list(tensors[name].shape)} in {tensors[name].file} and "
+                f"{list(shape)} by config.json; the two do not belong together"
             )
     unused = sorted(set(tensors) - set(declared) - {"lm_head.weight"})
     unused = [name for name in unused if not name.endswith("inv_freq")]  # old checkpoints' rope

@@ -150,16 +150,16 @@ def _read(path: Path) -> Gguf:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     _check_layout(path, entries, size - start)
     data = open_bytes(path)
-    return Gguf(path, metadata, {entry.name: _lazy(data, start, entry) for entry in entries})
+    return Gguf(path, metadata, {e.name: _lazy(path, data, start, e) for e in entries})
 
 
-def _lazy(data: Bytes, start: int, entry: Entry) -> Lazy:
+def _lazy(path: Path, data: Bytes, start: int, entry: Entry) -> Lazy:
     offset, kind = start + entry.offset, KINDS.get(entry.code)
     if kind is None:
         dtype = PLAIN[entry.code]
-        return Lazy(entry.shape, dtype, lambda: data(offset, dtype, entry.shape))
+        return Lazy(entry.shape, dtype, lambda: data(offset, dtype, entry.shape), file=str(path))
     shape = (*entry.shape[:-1], kind.row_bytes(entry.shape[-1]))
-    raw = Lazy(shape, torch.uint8, lambda: data(offset, torch.uint8, shape))
+    raw = Lazy(shape, torch.uint8, lambda: data(offset, torch.uint8, shape), file=str(path))
     return Packed.over(raw, entry.shape[-1], partial(GgmlWeight, kind), kind.name)
 
 

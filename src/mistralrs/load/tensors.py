@@ -147,16 +147,16 @@ def read_safetensors(path: Path) -> dict[str, Lazy]:
             + (f"it is truncated, {AGAIN}" if size < start + end else AGAIN)
         )
     data = open_bytes(path)
-    return {name: _lazy(data, start, entry) for name, entry in header.items()}
+    return {name: _lazy(path, data, start, entry) for name, entry in header.items()}
 
 
-def _lazy(data: Bytes, start: int, entry: Mapping[str, Any]) -> Lazy:
+def _lazy(path: Path, data: Bytes, start: int, entry: Mapping[str, Any]) -> Lazy:
     offset, dtype, shape = (
         start + entry["data_offsets"][0],
         DTYPES[entry["dtype"]],
         tuple(entry["shape"]),
     )
-    return Lazy(shape, dtype, lambda: data(offset, dtype, shape))
+    return Lazy(shape, dtype, lambda: data(offset, dtype, shape), file=str(path))
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
@@ -260,7 +260,7 @@ def read_pickle(path: Path) -> dict[str, Lazy]:
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]})"
         ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
-    tensors = {name: Lazy.of(t) for name, t in state.items() if isinstance(t, Tensor)}
+    tensors = {name: Lazy.of(t, str(path)) for name, t in state.items() if isinstance(t, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors by name: it is not a model's weight file")
     return tensors

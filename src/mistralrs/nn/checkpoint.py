@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from math import prod
 
@@ -22,11 +22,18 @@ class Lazy:
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
+    file: str = field(default="", kw_only=True, compare=False)  # where it is, for messages
 
     @classmethod
-    def of(cls, tensor: Tensor) -> Lazy:
+    def of(cls, tensor: Tensor, file: str = "") -> Lazy:
         """A tensor at hand, as a lazy one."""
-        return cls(tuple(tensor.shape), tensor.dtype, lambda: tensor)
+        return cls(tuple(tensor.shape), tensor.dtype, lambda: tensor, file=file)
+
+    def like(
+        self, shape: Sequence[int], read: Callable[[], Tensor], dtype: torch.dtype | None = None
+    ) -> Lazy:
+        """A tensor made from this one."""
+        return Lazy(tuple(shape), dtype or self.dtype, read, file=self.file)
 
     @property
     def nbytes(self) -> int:
@@ -50,7 +57,7 @@ class Lazy:
         """`length` entries of one dimension, beginning at `start`."""
         dim %= len(self.shape)
         shape = (*self.shape[:dim], length, *self.shape[dim + 1 :])
-        return Lazy(shape, self.dtype, lambda: self.load().narrow(dim, start, length))
+        return self.like(shape, lambda: self.load().narrow(dim, start, length))
 
     def split(self, sizes: Sequence[int], dim: int = 0) -> tuple[Lazy, ...]:
         """Consecutive parts of one dimension; CheckpointError when the sizes do not add up."""
@@ -68,12 +75,12 @@ class Lazy:
         """Two dimensions swapped; the loaded tensor is a strided view."""
         shape = list(self.shape)
         shape[first], shape[second] = shape[second], shape[first]
-        return Lazy(tuple(shape), self.dtype, lambda: self.load().transpose(first, second))
+        return self.like(shape, lambda: self.load().transpose(first, second))
 
     def reshape(self, *shape: int) -> Lazy:
         """The same elements in another shape, without -1."""
         assert prod(shape) == prod(self.shape), (shape, self.shape)
-        return Lazy(shape, self.dtype, lambda: self.load().reshape(shape))
+        return self.like(shape, lambda: self.load().reshape(shape))
 
     def map(
         self,
@@ -82,11 +89,7 @@ class Lazy:
         dtype: torch.dtype | None = None,
     ) -> Lazy:
         """`fn` of the tensor; name the shape and the dtype that it gives where they differ."""
-        return Lazy(
-            tuple(self.shape if shape is None else shape),
-            dtype or self.dtype,
-            lambda: fn(self.load()),
-        )
+        return self.like(self.shape if shape is None else shape, lambda: fn(self.load()), dtype)
 
     def rows(self, fn: Callable[[Tensor], Tensor], shape: Sequence[int] | None = None) -> Lazy:
         """`fn` of the tensor, where `fn` only moves whole rows (the last dimension)."""
@@ -120,7 +123,7 @@ class Lazy:
             return out
 
         shape = (*first.shape[:dim], sum(sizes), *first.shape[dim + 1 :])
-        return Lazy(shape, first.dtype, read)
+        return first.like(shape, read)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,11 @@ class Packed(Lazy):
     def over(cls, raw: Lazy, width: int, make: Callable[[Tensor], Weight], format: str) -> Packed:
         """A matrix of `width` values in a row over its stored rows."""
         shape = (*raw.shape[:-1], width)
-        return cls(shape, torch.float32, lambda: make(raw.load()).dequantize(), raw, make, format)
+
+        def read() -> Tensor:
+            return make(raw.load()).dequantize()
+
+        return cls(shape, torch.float32, read, raw, make, format, file=raw.file)
 
     @property
     def nbytes(self) -> int:
