@@ -1,6 +1,7 @@
 """tokenizer.model files read without SentencePiece, equal to SentencePiece."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.prompt.corpus import corpus
 spm = pytest.importorskip("sentencepiece")
 
 RAW = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
+NAME = re.compile("</?[a-z]+>")
 SYMBOLS = ["<|im_start|>", "<think>"]
 LLAMA = {"model_type": "bpe", "byte_fallback": True, "split_digits": True, **RAW}
 GEMMA = {**LLAMA, "add_dummy_prefix": False, "allow_whitespace_only_pieces": True}
@@ -62,6 +64,18 @@ def test_ids_and_text_equal_sentencepiece(tmp_path: Path, name: str):
     assert different <= DIFFER.get(name, 0)
 
 
+def test_user_defined_symbols_are_part_of_the_text(llama):
+    theirs = spm.SentencePieceProcessor(model_file=str(llama))
+    inner, _ = sentencepiece.read(llama, {})
+    texts = [
+        text for text in corpus(3000) if not {"<s>", "</s>", "<unk>"} & set(NAME.findall(text))
+    ]
+    assert sum("<think>" in text for text in texts) > 50
+    for text in texts:
+        if text not in SYMBOLS:
+            assert inner.encode(text, add_special_tokens=False).ids == theirs.encode(text), text
+
+
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory) -> Path:
     """One model of the Llama kind."""
@@ -74,8 +88,9 @@ def llama(tmp_path_factory) -> Path:
     ("config", "text", "tokens"),
     [
         ({}, "a", ["<s>", "▁a"]),
-        ({}, "a<|im_start|>a", ["<s>", "▁a", "<|im_start|>", "▁a"]),
-        ({"legacy": False}, "a<|im_start|>a", ["<s>", "▁a", "<|im_start|>", "a"]),
+        ({}, "a<|im_start|>a", ["<s>", "▁a", "<|im_start|>", "a"]),
+        ({}, "a</s>a<|im_start|>", ["<s>", "▁a", "</s>", "▁a", "<|im_start|>"]),
+        ({"legacy": False}, "a</s>a", ["<s>", "▁a", "</s>", "a"]),
         ({"legacy": True}, "</s>", ["<s>", "</s>"]),
         ({"add_prefix_space": False}, "a", ["<s>", "a"]),
         ({"add_bos_token": False, "add_eos_token": True}, "a", ["▁a", "</s>"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -111,7 +112,7 @@ def _surrounded(tokenizer: Tokenizer, pieces: Pieces) -> Tokenizer:
     if pieces.prefix and pieces.once:
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     else:
-        steps += [normalizers.Prepend(SPACE)] if pieces.prefix else []
+        steps += [_prefix(pieces.of_type(USER))] if pieces.prefix else []
         steps.append(normalizers.Replace(" ", SPACE))
     if steps:
         tokenizer.normalizer = normalizers.Sequence(steps)
@@ -119,8 +120,21 @@ def _surrounded(tokenizer: Tokenizer, pieces: Pieces) -> Tokenizer:
     return tokenizer
 
 
+def _prefix(symbols: Sequence[str]) -> normalizers.Normalizer:
+    """A space in front of a text, but not of a text that is a symbol: the library normalizes those as well."""
+    if not symbols:
+        return normalizers.Prepend(SPACE)
+    names = "|".join(map(re.escape, symbols))
+    return normalizers.Replace(Regex(rf"\A(?=[\s\S])(?!(?:{names})\z)"), SPACE)
+
+
 def add(tokenizer: Tokenizer, pieces: Pieces) -> None:
-    """Make control and user-defined pieces tokens that are found in the text before all others."""
+    """Make control and user-defined pieces tokens that are found in the text before all others.
+
+    Text around a control token is text of its own; a user-defined symbol is part of its text.
+    """
     for special, kinds in ((True, (UNKNOWN, CONTROL)), (False, (USER,))):
         listed = [token for token in pieces.of_type(*kinds) if token]
-        tokenizer.add_tokens([AddedToken(t, special=special, normalized=False) for t in listed])
+        tokenizer.add_tokens(
+            [AddedToken(t, special=special, normalized=not special) for t in listed]
+        )
