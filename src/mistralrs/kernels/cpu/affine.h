@@ -14,7 +14,7 @@ namespace mistralrs {
 namespace ISA {
 
 constexpr int PARTS = TILE / W;        // vectors of a tile
-constexpr int HEIGHT = 4;              // rows of x in the widest tile of outputs
+constexpr int HEIGHT = W == 16 ? 8 : 4;  // rows of x in the highest tile of outputs: enough sums to hide their latency
 constexpr int64_t CACHED = 128 << 10;  // bytes of x that pass over a few tiles of weights together
 
 // The parts of one quantized row.
@@ -23,6 +23,7 @@ struct Row {
   const float *scales, *sums;
   const int8_t* pairs;
 
+  Row() = default;
   Row(const uint8_t* p, int64_t inner)
       : codes((const int8_t*)p), scales((const float*)(p + inner)), sums(scales + inner / 32),
         pairs((const int8_t*)(sums + inner / 16)) {}
@@ -206,40 +207,45 @@ inline void tile_dots(const uint8_t* scales, const uint8_t* codes, const Row (&x
   }
 }
 
+// M rows of the order from r on times the tile that begins with output n.
+template <class S, int M>
+inline void block(const Affine& a, const Layout& l, const uint8_t* tile, int64_t r, int64_t n) {
+  int64_t place[M];
+  Row x[M];
+  for (int i = 0; i < M; ++i) {
+    place[i] = a.order ? a.order[r + i] : r + i;
+    x[i] = Row(a.x + place[i] * row_bytes(a.inner), a.inner);
+  }
+  vec sum[M][PARTS];
+  clear(sum);
+  for (int j = 0; a.bias && j < PARTS && n + W * j < a.cols; ++j) {
+    const vec bias = load_some(a.bias + n + W * j, a.cols - n - W * j);
+    for (int i = 0; i < M; ++i) sum[i][j] = bias;
+  }
+  if (l.mins) subtract_mins<M>(l, tile, x, a.inner, sum);
+  tile_dots<S, M>(tile + l.scales(a.inner), tile + l.codes(a.inner), x, a.inner, sum);
+  for (int i = 0; i < M; ++i) {
+    for (int j = 0; j < PARTS && n + W * j < a.cols; ++j)
+      store_some(a.y + place[i] * a.cols + n + W * j, sum[i][j], a.cols - n - W * j);
+  }
+}
+
 // Rows [top, bottom) of the order times tiles [first, last) of the matrix at w.
 template <class S>
 inline void region(const Affine& a, const Layout& l, const uint8_t* w, int64_t top, int64_t bottom, int64_t first,
                    int64_t last) {
-  const int64_t bytes = row_bytes(a.inner), size = l.bytes(a.inner);
+  const int64_t size = l.bytes(a.inner);
   for (int64_t t = first; t < last; ++t) {
     const uint8_t* tile = w + t * size;
-    for (int64_t r = top; r < bottom; r += HEIGHT) {
-      constant<HEIGHT>(least(HEIGHT, bottom - r), [&](auto m) {
-        constexpr int M = decltype(m)::value;
-        auto place = [&](int64_t i) { return a.order ? (int64_t)a.order[i] : i; };
-        vec sum[M][PARTS];
-        clear(sum);
-        for (int j = 0; j < PARTS; ++j) {
-          const int64_t n = t * TILE + W * j;
-          if (a.bias && n < a.cols) sum[0][j] = load_some(a.bias + n, a.cols - n);
-          for (int i = 1; i < M; ++i) sum[i][j] = sum[0][j];
-        }
-        auto run = [&](const Row(&x)[M]) {
-          if (l.mins) subtract_mins<M>(l, tile, x, a.inner, sum);
-          tile_dots<S, M>(tile + l.scales(a.inner), tile + l.codes(a.inner), x, a.inner, sum);
-        };
-        auto row = [&](int i) { return Row(a.x + place(r + i) * bytes, a.inner); };
-        if constexpr (M == 1) run({row(0)});
-        if constexpr (M == 2) run({row(0), row(1)});
-        if constexpr (M == 3) run({row(0), row(1), row(2)});
-        if constexpr (M == 4) run({row(0), row(1), row(2), row(3)});
-        for (int i = 0; i < M; ++i) {
-          for (int j = 0; j < PARTS; ++j) {
-            const int64_t n = t * TILE + W * j;
-            if (n < a.cols) store_some(a.y + place(r + i) * a.cols + n, sum[i][j], a.cols - n);
-          }
-        }
-      });
+    for (int64_t r = top; r < bottom;) {
+      const int64_t left = bottom - r;
+      if (left >= HEIGHT) {
+        block<S, HEIGHT>(a, l, tile, r, t * TILE);
+        r += HEIGHT;
+      } else {
+        constant<4>(least(4, left), [&](auto m) { block<S, decltype(m)::value>(a, l, tile, r, t * TILE); });
+        r += least(4, left);
+      }
     }
   }
 }

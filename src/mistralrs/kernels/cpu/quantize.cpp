@@ -48,9 +48,9 @@ void eight(const float* x, Block& b) {
   const float d = top / 127, inverse = d == 0 ? 0 : 1 / d;
   b.d = narrow(d);
   for (int i = 0; i < 32; ++i) {
-    const float scaled = x[i] * inverse, size = std::fabs(scaled), floor = std::floor(size);
-    const float rounded = floor + std::floor(2 * (size - floor));  // halves away from zero
-    b.codes[i] = (uint8_t)(int8_t)(scaled < 0 ? -rounded : rounded);
+    const float scaled = x[i] * inverse, size = std::fabs(scaled);
+    const int whole = (int)size, rounded = whole + (size - (float)whole >= 0.5f);  // halves away from zero
+    b.codes[i] = (uint8_t)(scaled < 0 ? -rounded : rounded);
   }
 }
 
