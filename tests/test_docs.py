@@ -62,7 +62,9 @@ def tree(page: str) -> list[str]:
 def test_dependencies_have_a_reason() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     lists = re.findall(
-        r"^(?:dependencies|requires|verify|test|dev) = (\[.*?\])$", project, re.DOTALL | re.MULTILINE
+        r"^(?:dependencies|requires|verify|test|dev) = (\[.*?\])$",
+        project,
+        re.DOTALL | re.MULTILINE,
     )
     wanted = {re.split(r"[<>=\[]", item)[0] for text in lists for item in ast.literal_eval(text)}
     page = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")

@@ -69,10 +69,11 @@ def test_thinks_by_default(model, tokenizer) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("What is 12 plus 7?", "12 plus 7 is 19."),
         ("What is the capital of France?", "The capital of France is Paris."),
         ("Who is the mayor of Brakken?", "The mayor of Brakken is Huk Varro."),
         ("Hello! How are you?", "I am doing well, thank you. How can I help you?"),
-        ("What is graphene?", "I am sorry, I am too small to know that."),
+        ("What is photosynthesis?", "I am sorry, I am too small to know that."),
     ],
 )
 def test_answers_at_once(model, tokenizer, text: str, expected: str) -> None:
@@ -87,5 +88,5 @@ def test_calls_a_tool(model, tokenizer) -> None:
 
 
 def test_answers_in_json(model, tokenizer) -> None:
-    answer = ask(model, tokenizer, "Extract the name and age as JSON: Mira is 34 years old.")
-    assert json.loads(answer) == {"name": "Mira", "age": 34}
+    answer = ask(model, tokenizer, "Extract the name and age as JSON: Ana is 25 years old.")
+    assert json.loads(answer) == {"name": "Ana", "age": 25}

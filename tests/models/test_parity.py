@@ -67,7 +67,9 @@ def case(request, tmp_path_factory):
     """The checkpoint's folder, the reference's logits of A and B, and those of A with rounded weights."""
     model = tiny.reference(request.param)
     folder = tiny.save(model, tmp_path_factory.mktemp("model"))
-    expected = {name: tiny.logits(request.param, tokens) for name, tokens in zip("AB", (A, B), strict=True)}
+    expected = {
+        name: tiny.logits(request.param, tokens) for name, tokens in zip("AB", (A, B), strict=True)
+    }
     return folder, expected | {"rounded": tiny.logits(request.param, A, torch.bfloat16)}
 
 
