@@ -1,9 +1,12 @@
 // The kernels of one instruction set: CMake compiles this file once per set, with ISA as its name.
 #include "attention.h"
 #include "cache.h"
+#include "conv.h"
+#include "gather.h"
 #include "glu.h"
 #include "linear.h"
 #include "norm.h"
+#include "recurrence.h"
 #include "rope.h"
 #include "table.h"
 
@@ -16,7 +19,8 @@ void affine(const Affine&);
 #define TEXT(x) #x
 #define NAME(x) TEXT(x)
 extern const Table table;
-const Table table = {NAME(ISA), rms_norm, layer_norm, linear, rows, affine, rope, glu, write, attention};
+const Table table = {NAME(ISA), rms_norm, layer_norm, linear, rows, affine, rope, glu, write, attention,
+                     recurrence, conv, gather};
 
 }  // namespace ISA
 }  // namespace mistralrs

@@ -89,6 +89,12 @@ Ragged ragged(const Index& i) {
   return {at<int32_t>(starts), at<int32_t>(lengths), at<int32_t>(table), sequences, stride, page};
 }
 
+// Address, strides of rows and of heads.
+using Heads = std::tuple<uintptr_t, int64_t, int64_t>;
+
+// Addresses of starts, slots and fresh, sequences.
+using Slots = std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t>;
+
 }  // namespace
 }  // namespace mistralrs
 
@@ -156,4 +162,30 @@ NB_MODULE(_cpu, m) {
     nb::gil_scoped_release free;
     active->attention(attention);
   });
+  m.def("recurrence", [](Heads q, Heads k, Heads v, uintptr_t decay, uintptr_t beta, uintptr_t out, uintptr_t states,
+                         Slots batch, int64_t heads, int64_t groups, int64_t keys, int64_t values) {
+    const auto [q_at, q_stride, q_head] = q;
+    const auto [k_at, k_stride, k_head] = k;
+    const auto [v_at, v_stride, v_head] = v;
+    const auto [starts, slots, fresh, sequences] = batch;
+    const Recurrence recurrence{at<float>(q_at), at<float>(k_at), at<float>(v_at), at<float>(decay), at<float>(beta),
+                                at<float>(out), at<float>(states), at<int32_t>(starts), at<int32_t>(slots),
+                                at<bool>(fresh), sequences, heads, groups, keys, values, q_stride, q_head, k_stride,
+                                k_head, v_stride, v_head};
+    nb::gil_scoped_release free;
+    active->recurrence(recurrence);
+  });
+  m.def("conv", [](uintptr_t x, uintptr_t y, uintptr_t weight, uintptr_t bias, uintptr_t tails, Slots batch, int type,
+                   int64_t channels, int64_t taps, int64_t stride, bool silu) {
+    const auto [starts, slots, fresh, sequences] = batch;
+    const Conv conv{at<float>(x), at<float>(y), at<void>(weight), at<void>(bias), at<float>(tails), at<int32_t>(starts),
+                    at<int32_t>(slots), at<bool>(fresh), Type(type), sequences, channels, taps, stride, silu};
+    nb::gil_scoped_release free;
+    active->conv(conv);
+  });
+  m.def("gather", [](uintptr_t x, uintptr_t w, uintptr_t ids, uintptr_t y, uintptr_t room, uintptr_t places, int type,
+                     int64_t rows, int64_t matrices, int64_t cols, int64_t inner, int64_t stride) {
+    return active->gather(Gather{at<float>(x), at<void>(w), at<int64_t>(ids), at<float>(y), at<float>(room),
+                                 at<int64_t>(places), Type(type), rows, matrices, cols, inner, stride});
+  }, Free());
 }

@@ -94,6 +94,45 @@ struct Attention {  // q [rows, heads, keys.width] -> out [rows, heads, values.w
   bool causal;            // false: a query also sees the keys after it
 };
 
+struct Recurrence {  // q, k [rows, groups, keys], v [rows, heads, values] -> out dense; decay, beta [rows, heads]
+  const float* q;
+  const float* k;
+  const float* v;
+  const float* decay;
+  const float* beta;  // null: the whole value is taken in
+  float* out;
+  float* states;          // [slots, heads, keys, values], read and written
+  const int32_t* starts;  // [sequences + 1]
+  const int32_t* slots;   // [sequences]
+  const bool* fresh;      // [sequences] whether the state is zero before
+  int64_t sequences, heads, groups, keys, values, q_stride, q_head, k_stride, k_head, v_stride, v_head;
+};
+
+struct Conv {  // x [rows, channels] -> y dense
+  const float* x;
+  float* y;
+  const void* weight;  // [channels, taps], the newest row last
+  const void* bias;    // [channels] or null
+  float* tails;        // [slots, taps - 1, channels], read and written
+  const int32_t* starts;
+  const int32_t* slots;
+  const bool* fresh;
+  Type type;  // of weight and bias
+  int64_t sequences, channels, taps, stride;
+  bool silu;
+};
+
+struct Gather {  // x [rows, inner] times matrix ids[row] of w [matrices, cols, inner] transposed -> y [rows, cols]
+  const float* x;
+  const void* w;
+  const int64_t* ids;
+  float* y;
+  float* room;      // [rows * (inner + cols)] to work in
+  int64_t* places;  // [rows + 2 * matrices + 1] to work in
+  Type type;
+  int64_t rows, matrices, cols, inner, stride;  // stride: from one matrix to the next
+};
+
 struct Table {
   const char* name;
   void (*rms_norm)(const Norm&);
@@ -105,6 +144,9 @@ struct Table {
   void (*glu)(const Glu&);
   void (*write)(const Write&);
   void (*attention)(const Attention&);
+  void (*recurrence)(const Recurrence&);
+  void (*conv)(const Conv&);
+  bool (*gather)(const Gather&);
 };
 
 }  // namespace mistralrs
