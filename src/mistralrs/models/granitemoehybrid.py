@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from mistralrs.kernels.glu import activate, glu
+from mistralrs.kernels.glu import glu
 from mistralrs.models import llama
 from mistralrs.nn.activation import softplus
 from mistralrs.nn.attention import Attention
@@ -40,7 +40,7 @@ class Mamba(nn.Module):
         self.inner = inner = cfg.mamba_expand * cfg.hidden_size
         self.mixed = inner + 2 * self.groups * self.size
         self.in_proj = Linear(cfg.hidden_size, inner + self.mixed + self.heads, cfg.mamba_proj_bias)
-        self.conv1d = Conv(self.mixed, cfg.mamba_d_conv, cfg.mamba_conv_bias)
+        self.conv1d = Conv(self.mixed, cfg.mamba_d_conv, cfg.mamba_conv_bias, "silu")
         self.A_log, self.D, self.dt_bias = empty(self.heads), empty(self.heads), empty(self.heads)
         self.scan = Recurrence(self.heads, self.size, inner // self.heads)
         self.norm = GroupedRMSNorm(inner, self.groups, cfg.rms_norm_eps)
@@ -51,19 +51,14 @@ class Mamba(nn.Module):
         """x [T, D] -> [T, D]."""
         gate, mixed, dt = self.in_proj(x).split([self.inner, self.mixed, self.heads], -1)
         pairs = self.groups * self.size
-        value, b, c = activate(self.conv1d(mixed, batch), "silu").split(
-            [self.inner, pairs, pairs], -1
-        )
+        value, b, c = self.conv1d(mixed, batch).split([self.inner, pairs, pairs], -1)
+        b, c = (x.unflatten(-1, (self.groups, -1)).float() for x in (b, c))
         value = value.unflatten(-1, (self.heads, -1)).float()
         dt = softplus(dt.float() + self.dt_bias).clamp(*self.limits)
         decay = (-self.A_log.float().exp() * dt).exp()
-        y = self.scan(self.spread(c), self.spread(b), value * dt[..., None], decay, batch)
+        y = self.scan(c, b, value * dt[..., None], decay, batch)
         y = (y + value * self.D[:, None]).flatten(1).to(x.dtype)
         return self.out_proj(self.norm(glu(gate, y, "silu")))
-
-    def spread(self, x: Tensor) -> Tensor:
-        """x [T, G * K] -> [T, H, K]: a group's vector for each of its heads."""
-        return x.unflatten(-1, (self.groups, -1)).repeat_interleave(self.heads // self.groups, 1)
 
 
 class MoE(nn.Module):

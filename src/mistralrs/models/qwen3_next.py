@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mistralrs.kernels.glu import activate, glu
+from mistralrs.kernels.glu import glu
 from mistralrs.models import llama
 from mistralrs.nn.activation import sigmoid, softplus
 from mistralrs.nn.attention import Attention
@@ -55,7 +55,7 @@ class GatedDeltaNet(nn.Module):
         self.key, self.value = self.groups * self.k_dim, self.heads * self.v_dim
         self.in_proj_qkvz = Linear(cfg.hidden_size, 2 * self.key + 2 * self.value)
         self.in_proj_ba = Linear(cfg.hidden_size, 2 * self.heads)
-        self.conv1d = Conv(2 * self.key + self.value, cfg.linear_conv_kernel_dim)
+        self.conv1d = Conv(2 * self.key + self.value, cfg.linear_conv_kernel_dim, act="silu")
         self.A_log, self.dt_bias = empty(self.heads), empty(self.heads)
         self.scan = Recurrence(self.heads, self.k_dim, self.v_dim)
         self.norm = RMSNorm(self.v_dim, cfg.rms_norm_eps)
@@ -64,10 +64,10 @@ class GatedDeltaNet(nn.Module):
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]."""
         q, k, v, z, b, a = self.project(x)
-        mixed = activate(self.conv1d(torch.cat([q, k, v], -1), batch), "silu")
+        mixed = self.conv1d(torch.cat([q, k, v], -1), batch)
         q, k, v = mixed.split([self.key, self.key, self.value], -1)
         decay = (-self.A_log.float().exp() * softplus(a.float() + self.dt_bias)).exp()
-        q, k = self.spread(q) * self.k_dim**-0.5, self.spread(k)
+        q, k = self.unit(q) * self.k_dim**-0.5, self.unit(k)
         v = v.unflatten(-1, (self.heads, -1))
         out = self.norm(self.scan(q, k, v, decay, batch, sigmoid(b.float())))
         return self.out_proj(glu(z, out.flatten(1), "silu"))
@@ -80,11 +80,10 @@ class GatedDeltaNet(nn.Module):
         narrow = self.in_proj_ba(x).unflatten(-1, (self.groups, -1)).split(each, -1)
         return [part.flatten(1) for part in (*wide, *narrow)]
 
-    def spread(self, x: Tensor) -> Tensor:
-        """x [T, G * K] -> float32 unit vectors [T, H, K], a group's for each of its heads."""
+    def unit(self, x: Tensor) -> Tensor:
+        """x [T, G * K] -> float32 unit vectors [T, G, K]."""
         x = x.float().unflatten(-1, (self.groups, -1))
-        x = x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
-        return x.repeat_interleave(self.heads // self.groups, 1)
+        return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
 
 
 class MoE(nn.Module):

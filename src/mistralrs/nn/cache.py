@@ -54,12 +54,3 @@ class State(nn.Module):
     def allocate(self, slots: int, device: torch.device) -> None:
         """Reserve the states of `slots` sequences."""
         self.data = {k: torch.zeros(slots, *s, device=device) for k, s in self.shapes.items()}
-
-    def read(self, name: str, batch: Batch) -> Tensor:
-        """The states [B, ...] of the batch's sequences; zeros for those that start in this step."""
-        state = self.data[name][batch.slots.long()]
-        return state.masked_fill(batch.fresh.view(-1, *[1] * (state.dim() - 1)), 0)
-
-    def write(self, name: str, batch: Batch, value: Tensor) -> None:
-        """Store the states [B, ...] after this step."""
-        self.data[name][batch.slots.long()] = value

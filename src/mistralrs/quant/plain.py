@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mistralrs.kernels.gather import gather
 from mistralrs.kernels.linear import linear
 from mistralrs.quant.weight import Weight
 
@@ -30,6 +31,10 @@ class Plain(Weight):
     def product(self, x: Tensor, index: int) -> Tensor:
         """x [M, K] times one matrix of a stack -> [M, N] in x's dtype."""
         return linear(x, self.tensor[index])
+
+    def gather(self, x: Tensor, ids: Tensor) -> Tensor:
+        """x [M, K] -> [M, N]: row m times matrix `ids[m]` of a stack, in x's dtype."""
+        return gather(x, self.tensor, ids)
 
     def each(self, x: Tensor) -> Tensor:
         """x [T, E, K] -> [T, E, N]: every matrix of a stack times its own column of x, in x's dtype."""
