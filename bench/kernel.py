@@ -1,6 +1,6 @@
 """Are the compiled kernels faster than torch's own operators? Ratios of medians, measured in turn.
 
-python bench/kernel.py [linear] [affine] [attention]
+python bench/kernel.py [linear] [affine] [attention] [recurrence] [gather]
 """
 
 import sys
@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from mistralrs import kernels
 from mistralrs.kernels.affine import affine
 from mistralrs.kernels.attention import attention
+from mistralrs.kernels.gather import gather, gather_reference
 from mistralrs.kernels.linear import linear
+from mistralrs.kernels.recurrence import recurrence, recurrence_reference
 from mistralrs.passes.isq import TYPES
 from mistralrs.quant.ggml_quantize import packed
 
@@ -30,6 +32,12 @@ ATTENTION = [  # past tokens, new tokens, heads, groups, width
     (127, 1, 16, 8, 128), (2047, 1, 16, 8, 128), (2047, 1, 32, 8, 64), (0, 512, 16, 8, 128),
     (1536, 512, 16, 8, 128),
 ]  # fmt: skip
+
+RECURRENCE = [  # sequences, tokens of each, heads, groups, keys, values, delta rule
+    (1, 1, 32, 16, 128, 128, True), (1, 128, 32, 16, 128, 128, True), (8, 1, 32, 16, 128, 128, True),
+    (1, 1, 48, 1, 128, 64, False), (1, 128, 48, 1, 128, 64, False),
+]  # fmt: skip
+GATHER = [(8, 128, 2048, 768), (512, 128, 2048, 768)]  # rows, matrices, inner, columns
 
 
 def compare(ours, theirs, seconds=0.6):
@@ -128,9 +136,65 @@ def bench_attention():
                 f"{own * 1e3:.3f}", f"{other / own:.2f}")  # fmt: skip
 
 
+def bench_recurrence():
+    """Against the reference, which loops over tokens in Python."""
+    row("sequences x tokens, heads / groups x keys x values", "rule", "ms", "torch / ours")
+    row(*["---"] * 4)
+    for sequences, count, heads, groups, keys, values, delta in RECURRENCE:
+        rows = sequences * count
+        q, k = (F.normalize(torch.randn(rows, groups, keys), dim=-1) for _ in range(2))
+        v, (decay, beta) = torch.randn(rows, heads, values), torch.rand(2, rows, heads)
+        states = cycle(torch.zeros(9, sequences, heads, keys, values).unbind())
+        batch = SimpleNamespace(
+            starts=torch.arange(0, rows + 1, count).int(),
+            slots=torch.arange(sequences).int(),
+            fresh=torch.zeros(sequences, dtype=torch.bool),
+            memo={},
+        )
+        given = q, k, v, decay, beta if delta else None
+        own, other = compare(
+            lambda x=given, s=states, b=batch: recurrence(*x, next(s), b),
+            lambda x=given, s=states, b=batch: recurrence_reference(*x, next(s), b),
+        )
+        row(f"{sequences} x {count}, {heads} / {groups} x {keys} x {values}",
+            "gated delta" if delta else "Mamba 2", f"{own * 1e3:.3f}", f"{other / own:.1f}")  # fmt: skip
+
+
+def loop(x, w, ids):
+    """An expert at a time with the compiled `linear`."""
+    out = x.new_empty(len(x), w.shape[1])
+    for index in ids.unique().tolist():
+        rows = (ids == index).nonzero()[:, 0]
+        out[rows] = linear(x[rows], w[index])
+    return out
+
+
+def bench_gather():
+    """Against the reference, and against one compiled product for each expert; every token visits eight."""
+    row("rows of 128 experts", "weights", "ms", "torch / ours", "loop / ours")
+    row(*["---"] * 5)
+    for rows, count, inner, cols in GATHER:
+        for dtype in (torch.float32, torch.bfloat16):
+            x, w = torch.randn(rows, inner), torch.randn(count, cols, inner).to(dtype)
+            picks = [torch.rand(rows // 8, count).topk(8).indices.flatten() for _ in range(16)]
+            # Each has its own turn through the picks: all of them meet the same experts.
+            ours, theirs, looped = (
+                lambda f=f, x=x, w=w, ids=cycle(picks): f(x, w, next(ids))
+                for f in (gather, gather_reference, loop)
+            )
+            (own, other), (again, third) = compare(ours, theirs), compare(ours, looped)
+            row(f"{rows} x {inner} -> {cols}", str(dtype)[6:], f"{own * 1e3:.2f}",
+                f"{other / own:.2f}", f"{third / again:.2f}")  # fmt: skip
+
+
+BENCHES = {
+    "linear": bench_linear, "affine": bench_affine, "attention": bench_attention,
+    "recurrence": bench_recurrence, "gather": bench_gather,
+}  # fmt: skip
+
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
     torch.set_num_threads(kernels.describe()["threads"])
     print(kernels.describe(), "torch", torch.__version__, torch.backends.cpu.get_cpu_capability())
-    for name in sys.argv[1:] or ["linear", "affine", "attention"]:
-        {"linear": bench_linear, "affine": bench_affine, "attention": bench_attention}[name]()
+    for name in sys.argv[1:] or BENCHES:
+        BENCHES[name]()

@@ -13,7 +13,9 @@ class Slotted(Protocol):
     @property
     def slots(self) -> Tensor: ...  # [B] int32 on the host, where the state of each sequence is
     @property
-    def fresh(self) -> Tensor: ...  # [B] bool on the device, whether it counts as zero before this step
+    def fresh(
+        self,
+    ) -> Tensor: ...  # [B] bool on the device, whether it counts as zero before this step
     @property
     def memo(self) -> dict[Any, Any]: ...  # values that the layers of a step share
 
