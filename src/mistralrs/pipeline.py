@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mistralrs.api import check, later
+from mistralrs.api import answer, check, later
 from mistralrs.api.errors import RequestError
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt
@@ -99,7 +99,8 @@ class Pipeline:
         """Check a chat request and make it ready to run."""
         later.refuse("ChatCompletionRequest", request, later.REQUEST)
         prompt = self.prompter.chat(request)
-        reply = ChatReply(prompt, self.prompter.tokenizer, self.format, self.header())
+        read = answer.reader(request.response_format, request.grammar_type)
+        reply = ChatReply(prompt, self.prompter.tokenizer, self.format, self.header(), read)
         return Chat(self.call(prompt, timeout, self.format.lead(prompt.text)), reply)
 
     def completion(self, request: CompletionRequest, timeout: float | None) -> "Completion":

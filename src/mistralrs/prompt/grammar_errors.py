@@ -2,18 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 from mistralrs.api.prompt import Grammar
+from mistralrs.api.schema import parts
 
 CARET = re.compile(r"regex parse error:\n {4}(.*)\n {4}( *)\^+\nerror: (.*)")
 PLACE = re.compile(r"^(?:at )?(\d+)\((\d+)\): (.*)", re.DOTALL)
-
-# Keywords whose value is a schema, a list of schemas, or schemas by name.
-SINGLE = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
-LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
-NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 
 
 def explain(grammar: Grammar, message: str, trial: Callable[[Grammar], str]) -> str:
@@ -54,31 +49,17 @@ def json_schema(grammar: Grammar, message: str, trial: Callable[[Grammar], str])
     pointer, part = "", json.loads(grammar.text)
     while True:
         failing = (
-            (where, child)
-            for where, child in parts(part)
+            (keys, child)
+            for keys, child in parts(part)
             if trial(Grammar("json_schema", json.dumps(child))) == message
         )
         found = next(failing, None)
         if found is None:
             break
-        pointer, part = pointer + found[0], found[1]
+        pointer, part = pointer + "".join(f"/{escape(key)}" for key in found[0]), found[1]
     inner = CARET.search(message)
     reason = f"pattern, character {len(inner[2]) + 1}: {inner[3]}" if inner else first_line(message)
     return f"grammar: the JSON schema cannot be used, at {pointer or 'its top'}: {reason}"
-
-
-def parts(schema: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the schemas directly inside a schema, each with its JSON pointer from there."""
-    if not isinstance(schema, dict):
-        return
-    for key, value in schema.items():
-        name = escape(key)
-        if key in SINGLE and isinstance(value, dict):
-            yield f"/{name}", value
-        elif key in LISTED and isinstance(value, list):
-            yield from ((f"/{name}/{i}", child) for i, child in enumerate(value))
-        elif key in NAMED and isinstance(value, dict):
-            yield from ((f"/{name}/{escape(child)}", value[child]) for child in value)
 
 
 def escape(key: str) -> str:
