@@ -493,6 +493,12 @@ def test_allowed_tokens_only():
     allow[[0, 1]] = 1 << 4, 1 << 1
     ids = {one(logits, Sampling(seed=s), allow=allow).id for s in range(40)}
     assert ids == {4, 9}
+    cut = torch.full((3000,), 1.0)
+    cut[[4, 9]] = -math.inf
+    ids = {one(cut, Sampling(seed=s), allow=allow).id for s in range(40)}
+    assert ids == {4, 9}, "falls back to what is allowed"
+    assert one(logits, Sampling(), allow=allow[:1]).id == 4, "bits that are missing are 0"
+    assert one(logits, Sampling(logprobs=0), forced=7).id == 7
     with pytest.raises(EngineError, match="allow at least one"):
         one(logits, Sampling(), allow=np.zeros(375, np.uint8))
 

@@ -4,6 +4,7 @@ llguidance (https://github.com/guidance-ai/llguidance) parses the output with an
 walks the vocabulary as a trie; a mask takes tens of microseconds and no lock of Python.
 """
 
+import json
 import re
 import threading
 from collections import OrderedDict
@@ -73,10 +74,7 @@ class Grammars:
     def _matcher(self, grammar: Grammar) -> Any:
         from llguidance import LLMatcher, LLParserLimits
 
-        try:
-            source = top_level(grammar)
-        except ValueError as error:
-            raise GrammarError(f"grammar: {error}") from None
+        source = top_level(grammar)
         limits = LLParserLimits(verbose_errors=False)
         return LLMatcher(self.vocabulary, source, log_level=0, limits=limits)
 
@@ -93,10 +91,19 @@ def top_level(grammar: Grammar) -> str:
     forms: dict[GrammarKind, Callable[[str], str]] = {
         "regex": LLMatcher.grammar_from_regex,
         "lark": LLMatcher.grammar_from_lark,
-        "json_schema": lambda text: LLMatcher.grammar_from_json_schema(text, defaults=SPACING),
+        "json_schema": from_schema,
         "llguidance": lambda text: text,
     }
     return forms[grammar.kind](grammar.text)
+
+
+def from_schema(text: str) -> str:
+    """Return the grammar of a JSON schema, on one line unless its own "x-guidance" says otherwise."""
+    from llguidance import LLMatcher
+
+    schema = json.loads(text)
+    options = {"defaults": SPACING} if isinstance(schema, dict) else {}
+    return LLMatcher.grammar_from_json_schema("{}" if schema is True else text, **options)
 
 
 class Matcher:
@@ -129,6 +136,10 @@ class Matcher:
         bits = np.frombuffer(self._inner.compute_bitmask(), np.uint8).copy()
         self._check()
         unfinished = without(bits, self._grammars.eos) if self._patient else bits
+        if not bits.any():
+            raise GrammarError(
+                "grammar: no token of this model can go on; its vocabulary lacks a character that the grammar needs"
+            )
         return unfinished if unfinished.any() else bits
 
     def forced(self) -> list[int]:
@@ -180,8 +191,25 @@ class Spelling:
         if self.spelled(ids) == text.encode():
             return ids
         framed = self.tokenizer.encode(FRAME + text, special=False)  # a blank goes before the frame
-        start = len(self.tokenizer.encode(FRAME, special=False))
-        return framed[start:]
+        ids = framed[len(self.tokenizer.encode(FRAME, special=False)) :]
+        return ids if self.spelled(ids) == text.encode() else self.longest(text.encode())
+
+    def longest(self, text: bytes) -> list[int]:
+        """Return the longest tokens that spell a text that the tokenizer changes, as far as there are any."""
+        ids = []
+        while text:
+            end = next((end for end in range(len(text), 0, -1) if text[:end] in self.ids), 0)
+            if not end:
+                break
+            ids.append(self.ids[text[:end]])
+            text = text[end:]
+        return ids
+
+    @cached_property
+    def ids(self) -> dict[bytes, int]:
+        """Ordinary tokens by their bytes."""
+        special = set(self.special_token_ids)
+        return {self.tokens[id]: id for id in range(len(self.tokens)) if id not in special}
 
     def spelled(self, ids: list[int]) -> bytes:
         """Return the bytes of some ids."""
