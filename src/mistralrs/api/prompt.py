@@ -2,6 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+GrammarKind: TypeAlias = Literal["regex", "json_schema", "lark", "llguidance"]
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What the text of a continuation must match; compiled before the request is queued."""
+
+    kind: GrammarKind
+    text: str  # JSON for json_schema and llguidance; lark may name special tokens as <|token|>
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     logprobs: int | None = None  # alternatives reported beside the chosen token; None: no report
     seed: int = 0
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ takes text in any pieces and returns the same events however the text was cut. R
 this interface, so a new dialect is one class in `dialects.py` and one line in `detect`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -56,6 +57,8 @@ class Format:
 
     markers: frozenset[str]  # special tokens to keep in the text, for `Tokenizer.stream`
     start: Callable[[str], Splitter]  # the text of the prompt -> a splitter
+    # the text of the prompt -> a regular expression that the answer stands behind, if something comes before it
+    lead: Callable[[str], str | None] = lambda prompt: None
 
 
 Mark: TypeAlias = tuple[str, str]  # what begins and what ends the reasoning
@@ -79,6 +82,7 @@ HARMONY = (
     "<|return|>",
     "<|call|>",
 )
+FINAL = r"<\|channel\|>final[^<]*(<\|constrain\|>[^<]*)?<\|message\|>"
 CHANNELS: dict[str, Spoken] = {"analysis": Reasoning, "commentary": Reasoning, "final": Content}
 
 
@@ -86,11 +90,15 @@ def detect(template: str | None) -> Format:
     """Return the format whose markers the chat template names; plain content without any."""
     text = template or ""
     if "<|channel|>" in text and "<|message|>" in text:
-        return Format(frozenset(HARMONY), Harmony)
+        return Format(frozenset(HARMONY), Harmony, lambda prompt: FINAL)
     mark = next((mark for mark in THINK if all(marker in text for marker in mark)), None)
     if mark is None:
         return Format(frozenset(), lambda prompt: Marked(None))
-    return Format(frozenset(mark), lambda prompt: Marked(mark, is_open(prompt, mark)))
+    return Format(
+        frozenset(mark),
+        lambda prompt: Marked(mark, is_open(prompt, mark)),
+        lambda prompt: re.escape(mark[1]) if is_open(prompt, mark) else None,
+    )
 
 
 def is_open(prompt: str, mark: Mark) -> bool:

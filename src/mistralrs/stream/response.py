@@ -1,9 +1,11 @@
 """Pieces folded into responses. A streamed and a whole response are folds over the same events."""
 
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from mistralrs.api.piece import Piece, Token
 from mistralrs.api.prompt import Prompt
@@ -24,6 +26,10 @@ from mistralrs.api.responses import (
     Usage,
 )
 from mistralrs.stream.events import Content, Event, Finish, Format, Reasoning, Splitter
+
+log = logging.getLogger("mistralrs")
+
+Reader: TypeAlias = Callable[[str], Any]  # the text of an answer -> its value
 
 
 class Spelling(Protocol):
@@ -63,8 +69,9 @@ class Header:
 class Answer:
     """One continuation of a chat, as far as it has come."""
 
-    def __init__(self, index: int, splitter: Splitter) -> None:
+    def __init__(self, index: int, splitter: Splitter, read: Reader | None = None) -> None:
         self.index = index
+        self._read = read
         self.finish: str | None = None
         self.records: list[ResponseLogprob] = []
         self._splitter = splitter
@@ -104,14 +111,32 @@ class Answer:
             role="assistant",
             tool_calls=None,
             reasoning_content=reasoning or None,
+            parsed=self._parsed(content),
         )
+
+    def _parsed(self, content: str) -> Any:
+        """Return a complete answer as a value; None without a reader, or where that rejects the answer."""
+        if self._read is None or self.finish != "stop":
+            return None
+        try:
+            return self._read(content)
+        except (ValueError, TypeError) as error:  # a stop string cut it, or a validator is stricter
+            log.warning("the answer does not have the format asked for: %s", error)
+            return None
 
 
 class ChatReply:
     """Folds the pieces of a chat request into chunks and, at any time, into one response."""
 
-    def __init__(self, prompt: Prompt, spelling: Spelling, format: Format, header: Header) -> None:
-        self._answers = [Answer(index, format.start(prompt.text)) for index in range(prompt.n)]
+    def __init__(
+        self,
+        prompt: Prompt,
+        spelling: Spelling,
+        format: Format,
+        header: Header,
+        read: Reader | None = None,
+    ) -> None:
+        self._answers = [Answer(i, format.start(prompt.text), read) for i in range(prompt.n)]
         self._prompt_tokens = len(prompt.tokens)
         self._completion_tokens = 0
         self._spelling = spelling
