@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -23,7 +23,7 @@ from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.grammar import Grammars, Matcher
-from mistralrs.stream.events import Format
+from mistralrs.stream.format import Format
 from mistralrs.stream.response import ChatReply, CompletionReply, Cost, Header
 from mistralrs.stream.text import TextStream
 
@@ -98,10 +98,20 @@ class Pipeline:
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
         """Check a chat request and make it ready to run."""
         later.refuse("ChatCompletionRequest", request, later.REQUEST)
-        prompt = self.prompter.chat(request)
+        prompt = self.calling(self.prompter.chat(request))
         read = answer.reader(request.response_format, request.grammar_type)
         reply = ChatReply(prompt, self.prompter.tokenizer, self.format, self.header(), read)
         return Chat(self.call(prompt, timeout, self.format.lead(prompt.text)), reply)
+
+    def calling(self, prompt: Prompt) -> Prompt:
+        """The prompt with a grammar for calls that have to be made, or have to fit a strict schema."""
+        special = {
+            self.tokenizer.bytes(id).decode(errors="replace"): id for id in self.tokenizer.special
+        }
+        grammar = self.format.grammar(prompt, special)
+        if grammar is None or prompt.sampling.grammar is not None:
+            return prompt
+        return replace(prompt, sampling=replace(prompt.sampling, grammar=grammar))
 
     def completion(self, request: CompletionRequest, timeout: float | None) -> "Completion":
         """Check a completion request and make it ready to run."""
@@ -133,7 +143,7 @@ class Pipeline:
     def follow(self, prompt: Prompt) -> TextStream:
         """What turns one continuation's tokens into text."""
         ruled = prompt.sampling.grammar is not None  # its first token counts as it stands
-        decoder = self.prompter.tokenizer.stream(self.format.markers, inside=ruled)
+        decoder = self.tokenizer.stream(self.format.kept(prompt.tools), inside=ruled)
         return TextStream(decoder, prompt.stop_texts)
 
     def header(self) -> Header:

@@ -2,7 +2,9 @@
 
 import pytest
 
-from mistralrs.stream.events import THINK, Content, Event, Finish, Reasoning, detect
+from mistralrs.stream.events import Content, Event, Finish, Reasoning
+from mistralrs.stream.format import detect
+from mistralrs.stream.think import THINK
 
 QWEN = "... <think> ... </think> ..."
 OPEN = "<|assistant|><think>\n"
@@ -78,5 +80,5 @@ def test_text_is_not_held_back_without_need():
 
 @pytest.mark.parametrize("mark", THINK)
 def test_markers_are_kept_visible(mark):
-    assert detect(" ".join(mark)).markers == set(mark)
-    assert detect(mark[0]).markers == frozenset()
+    assert detect(" ".join(mark)).marks == set(mark)
+    assert detect(mark[0]).marks == frozenset()

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+Calls: TypeAlias = Literal["auto", "one", "some"]  # what an answer has to consist of, if anything
 GrammarKind: TypeAlias = Literal["regex", "json_schema", "lark", "llguidance"]
 
 
@@ -54,3 +55,8 @@ class Prompt:
     stop_texts: tuple[str, ...] = ()
     n: int = 1  # independent continuations
     text: str = ""  # what the tokens were encoded from
+    tools: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # name: schema of the parameters
+    calls: Calls = "auto"
+    strict: frozenset[str] = frozenset()  # tools whose arguments must fit the schema
