@@ -44,7 +44,9 @@ def cases(folder: Path) -> list[Case]:
     for file in sorted(folder.rglob("*.json")):
         for group in json.loads(file.read_text(encoding="utf-8")):
             name = f"{file.stem}: {group['description']}"
-            found.setdefault(json.dumps(group["schema"], sort_keys=True), Case(name, group["schema"]))
+            found.setdefault(
+                json.dumps(group["schema"], sort_keys=True), Case(name, group["schema"])
+            )
     return list(found.values())
 
 
@@ -75,7 +77,9 @@ def judge(runner: Runner, case: Case, seed: int, tokens: int) -> Outcome:
 
 def main() -> None:
     """Run and print the count of each outcome."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=200)
@@ -86,9 +90,15 @@ def main() -> None:
         outcomes = list(threads.map(lambda job: judge(runner, *job, options.tokens), jobs))
     for outcome in outcomes:
         if outcome.kind == "wrong":
-            print(f"WRONG {outcome.case.name}\n  {json.dumps(outcome.case.schema)}\n  {outcome.detail}")
-    schemas = {kind: {id(o.case) for o in outcomes if o.kind == kind} for kind in ("refused", "valid")}
-    print(f"{len(found)} schemas, {len(schemas['refused'])} refused, {len(schemas['valid'])} with a valid answer")
+            print(
+                f"WRONG {outcome.case.name}\n  {json.dumps(outcome.case.schema)}\n  {outcome.detail}"
+            )
+    schemas = {
+        kind: {id(o.case) for o in outcomes if o.kind == kind} for kind in ("refused", "valid")
+    }
+    print(
+        f"{len(found)} schemas, {len(schemas['refused'])} refused, {len(schemas['valid'])} with a valid answer"
+    )
     print("answers:", dict(Counter(outcome.kind for outcome in outcomes)))
     reasons = Counter(outcome.detail for outcome in outcomes if outcome.kind == "refused")
     for reason, count in reasons.most_common(12):

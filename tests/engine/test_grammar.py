@@ -1,6 +1,7 @@
 """Constraints in the engine: masks, forced tokens and ends, under everything that can happen to a sequence."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ class Rhyme:
     def __init__(self, verses: int):
         self.verses, self.done = verses, False
         self.queue: list[int] = []
-        self.thread = threading.get_ident()
+        self.thread, self.threads = threading.get_ident(), []
 
     def push(self, token: int) -> None:
         assert threading.get_ident() == self.thread
@@ -32,7 +33,7 @@ class Rhyme:
             self.done = not self.verses
 
     def allowed(self) -> np.ndarray:
-        assert threading.get_ident() != self.thread, "masks are not computed by the engine's thread"
+        self.threads.append(threading.get_ident())
         bits = np.zeros(56, np.uint8)
         bits[CHOICES] = 1
         return np.packbits(bits, bitorder="little")
@@ -161,6 +162,27 @@ def test_a_broken_grammar_ends_only_its_request():
     good = Ruled(engine, prompt([3, 4], 100), 5)
     assert isinstance(bad.wait().error, GrammarError)
     assert good.wait().tokens() == rhymes([3, 4], 5)
+    engine.close()
+
+
+class Slow(Rhyme):
+    """Computes long for each mask."""
+
+    def allowed(self) -> np.ndarray:
+        end = time.thread_time() + 1e-3
+        while time.thread_time() < end:
+            pass
+        return super().allowed()
+
+
+@pytest.mark.parametrize(("kind", "elsewhere"), [(Rhyme, 1), (Slow, 5)])
+def test_slow_masks_are_computed_elsewhere(kind, elsewhere):
+    engine, _ = start()
+    rhyme = kind(5)
+    rhyme.thread = engine.thread.ident
+    caller = Caller(Submit(engine, lambda: rhyme), prompt([1, 2], 100)).wait()
+    assert caller.tokens() == rhymes([1, 2], 5)
+    assert sum(thread != engine.thread.ident for thread in rhyme.threads) >= elsewhere
     engine.close()
 
 
