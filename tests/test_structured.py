@@ -211,6 +211,28 @@ def test_lark_and_llguidance(demo):
         assert choice.text.endswith(".") == (choice.finish_reason == "stop")
 
 
+def test_tokens_that_are_no_text(demo):
+    """Lark names them without quotes; as text they are spelled in pieces."""
+    ids = {token: demo.tokenize_text(token, False) for token in ("<tool_call>", "</tool_call>")}
+    assert [len(found) for found in ids.values()] == [1, 1]
+    lark = 'start: <tool_call> "{" /[a-z]{3}/ "}" </tool_call>\n'
+    rule = dict(grammar=lark, grammar_type="lark", max_tokens=20, seed=1)
+    response = demo.send_completion_request(CompletionRequest("x", **rule))
+    assert re.fullmatch(r"(<tool_call>)?\{[a-z]{3}\}(</tool_call>)?", response.choices[0].text)
+    assert response.choices[0].finish_reason == "stop"
+    rule = dict(grammar="<tool_call>[ab]", grammar_type="regex", max_tokens=20, seed=1)
+    pieces = demo.send_completion_request(CompletionRequest("x", **rule))
+    assert re.fullmatch("<tool_call>[ab]", pieces.choices[0].text)
+    assert pieces.usage.completion_tokens > 3
+
+
+def test_one_grammar_in_many_threads(demo):
+    with ThreadPoolExecutor(12) as threads:
+        found = list(threads.map(lambda seed: ask(demo, PERSON, seed=seed % 3), range(24)))
+    texts = [response.choices[0].text for response in found]
+    assert texts == texts[:3] * 8
+
+
 def test_forced_text_costs_one_step(demo):
     """Forced tokens count as completion tokens, and greedy tokens are the same with and without log-probabilities."""
     rule = dict(grammar=json.dumps(PERSON), grammar_type="json_schema", temperature=0.0)
