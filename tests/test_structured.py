@@ -125,7 +125,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hot": {"temperature": 50.0},
     "repetition": {"repetition_penalty": 1.8, "frequency_penalty": 2.0, "presence_penalty": 2.0},
     "DRY": {"dry_multiplier": 5.0, "dry_allowed_length": 1},
-    "bias": {"logit_bias": {id: -3e38 for id in range(1536)}},
+    "bias": {"logit_bias": dict.fromkeys(range(1536), -3e38)},
     "no end": {"ignore_eos": True},
 }
 
@@ -209,6 +209,28 @@ def test_lark_and_llguidance(demo):
         choice = demo.send_completion_request(request).choices[0]
         assert re.fullmatch(r"(ab|cd)+\.?", choice.text)
         assert choice.text.endswith(".") == (choice.finish_reason == "stop")
+
+
+def test_tokens_that_are_no_text(demo):
+    """Lark names them without quotes; as text they are spelled in pieces."""
+    ids = {token: demo.tokenize_text(token, False) for token in ("<tool_call>", "</tool_call>")}
+    assert [len(found) for found in ids.values()] == [1, 1]
+    lark = 'start: <tool_call> "{" /[a-z]{3}/ "}" </tool_call>\n'
+    rule = dict(grammar=lark, grammar_type="lark", max_tokens=20, seed=1)
+    response = demo.send_completion_request(CompletionRequest("x", **rule))
+    assert re.fullmatch(r"(<tool_call>)?\{[a-z]{3}\}(</tool_call>)?", response.choices[0].text)
+    assert response.choices[0].finish_reason == "stop"
+    rule = dict(grammar="<tool_call>[ab]", grammar_type="regex", max_tokens=20, seed=1)
+    pieces = demo.send_completion_request(CompletionRequest("x", **rule))
+    assert re.fullmatch("<tool_call>[ab]", pieces.choices[0].text)
+    assert pieces.usage.completion_tokens > 3
+
+
+def test_one_grammar_in_many_threads(demo):
+    with ThreadPoolExecutor(12) as threads:
+        found = list(threads.map(lambda seed: ask(demo, PERSON, seed=seed % 3), range(24)))
+    texts = [response.choices[0].text for response in found]
+    assert texts == texts[:3] * 8
 
 
 def test_forced_text_costs_one_step(demo):

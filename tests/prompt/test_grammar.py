@@ -1,5 +1,7 @@
 """Grammars over every kind of tokenizer, and what is said about wrong ones."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -161,7 +163,5 @@ def test_wrong_grammars(grammars, name):
 def test_any_text_compiles_or_is_a_grammar_error(grammars, kind, text):
     if kind in ("json_schema", "llguidance"):
         text = f'{{"type": "object", "x": {len(text)}}}' if len(text) % 2 else '{"enum": []}'
-    try:
-        grammars.start(Grammar(kind, text))
-    except GrammarError as error:
-        assert str(error).startswith("grammar: ")
+    with suppress(GrammarError):  # and nothing else
+        assert not grammars.start(Grammar(kind, text)).done

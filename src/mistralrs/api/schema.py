@@ -163,14 +163,14 @@ def convert(kind: Any, value: Any) -> Any:
     if origin in (Union, types.UnionType):
         return first_of(arguments, value)
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        hints = hints_of(kind)
-        return kind(**{name: convert(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
+        return build(kind, value)
     if (origin or kind) is dict and isinstance(value, dict):
         each = arguments[1] if arguments else Any
         return {key: convert(each, item) for key, item in value.items()}
-    if (origin or kind) in (list, tuple) and isinstance(value, list):
-        kinds = each_kind(arguments, len(value))
-        return (origin or kind)(map(convert, kinds, value))
+    if (origin or kind) is list and isinstance(value, list):
+        return [convert(arguments[0] if arguments else Any, item) for item in value]
+    if (origin or kind) is tuple and isinstance(value, list):
+        return tuple(map(convert, each_kind(arguments, len(value)), value))
     if kind is float and type(value) in (int, float):
         return float(value)
     if value in arguments if origin is Literal else type(value) is kind or value is kind is None:
@@ -178,10 +178,20 @@ def convert(kind: Any, value: Any) -> Any:
     raise ValueError(f"{value!r} is no {kind!r}")
 
 
+def build(kind: Any, value: Mapping[str, Any]) -> Any:
+    """Return a dataclass from its fields; TypeError if one is missing."""
+    hints = hints_of(kind)
+    if unknown := value.keys() - hints.keys():
+        raise ValueError(f"{kind.__qualname__} has no {min(unknown)!r}")
+    return kind(**{name: convert(hints[name], item) for name, item in value.items()})
+
+
 def each_kind(arguments: tuple[Any, ...], count: int) -> tuple[Any, ...]:
     """Return the types of the items of a list or tuple."""
-    if not arguments or Ellipsis in arguments or len(arguments) != count:
+    if not arguments or Ellipsis in arguments:
         return (arguments[0] if arguments else Any,) * count
+    if len(arguments) != count:
+        raise ValueError(f"{count} items where there should be {len(arguments)}")
     return arguments
 
 
@@ -190,7 +200,7 @@ def first_of(kinds: tuple[Any, ...], value: Any) -> Any:
     for kind in kinds:
         try:
             return convert(kind, value)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError):
             continue
     raise ValueError(f"{value!r} is none of {kinds!r}")
 

@@ -1,5 +1,6 @@
-"""What grammars allow next, computed by other threads while the model runs."""
+"""What grammars allow next: slow masks are computed by other threads while the model runs, quick ones at once."""
 
+import time
 from collections.abc import Iterable
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 from mistralrs.engine.sampler import Bits
 from mistralrs.engine.sequence import Sequence
 
-THREADS = 4  # most masks take microseconds, some take milliseconds
+THREADS = 4
+QUICK = 2e-4  # seconds of masks in a step that are not worth waking a thread, which takes longer
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,34 @@ class Masks:
 
     def start(self, sequences: Iterable[Sequence]) -> Started:
         """Begin with the sequences that have a constraint and a choice; they must not grow before `wait` returns."""
-        return Started(
-            {
-                sequence: self.threads.submit(sequence.constraint.allowed)
-                for sequence in sequences
-                if sequence.constraint is not None and not sequence.forced
-            }
-        )
+        masks: dict[Sequence, Future[Bits]] = {}
+        left = QUICK
+        for sequence in sequences:
+            if sequence.constraint is None or sequence.forced:
+                continue
+            left -= sequence.mask_seconds
+            masks[sequence] = self.threads.submit(mask, sequence) if left < 0 else now(sequence)
+        return Started(masks)
 
     def close(self) -> None:
         """End the threads."""
         self.threads.shutdown(wait=False)
+
+
+def mask(sequence: Sequence) -> Bits:
+    """Compute the mask of a sequence, and note how long that took: the next one is likely to be alike."""
+    assert sequence.constraint is not None, "only constrained sequences have a mask"
+    start = time.thread_time()
+    bits = sequence.constraint.allowed()
+    sequence.mask_seconds = time.thread_time() - start
+    return bits
+
+
+def now(sequence: Sequence) -> "Future[Bits]":
+    """Compute the mask of a sequence on this thread."""
+    result: Future[Bits] = Future()
+    try:
+        result.set_result(mask(sequence))
+    except Exception as error:
+        result.set_exception(error)
+    return result

@@ -23,6 +23,8 @@ Logits = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 
 FLOOR = np.float32(-1e30)  # logits of allowed tokens, when all of them are cut
+# The largest logit of 8 tokens for each byte of a mask [256, 8]: inf where the bit is set, else -inf.
+CEILINGS = np.where(np.arange(256)[:, None] >> np.arange(8) & 1, inf, -inf).astype(np.float32)
 GREEDY = 1e-7  # temperatures below are 0
 
 
@@ -110,13 +112,13 @@ def changed(raw: Logits, row: Row) -> Logits:
     logits = raw if row.penalties is None else row.penalties.apply(raw)
     if row.allow is None:
         return logits
-    allow = np.zeros(raw.size, bool)
-    bits = np.unpackbits(row.allow, count=min(8 * row.allow.size, raw.size), bitorder="little")
-    allow[: bits.size] = bits
-    choices = np.where(allow, logits, np.float32(-inf))
-    if choices.max() > -inf or not allow.any():
+    most = CEILINGS.take(row.allow[: -(-raw.size // 8)], axis=0).reshape(-1)[: raw.size]
+    rest = np.full(raw.size - most.size, -inf, np.float32)  # ids that the grammar does not know
+    ceiling = np.concatenate([most, rest]) if rest.size else most
+    choices = np.minimum(logits, ceiling)
+    if choices.max() > -inf:
         return choices
-    return np.where(allow, np.maximum(raw, FLOOR), np.float32(-inf))  # the penalties left nothing
+    return np.minimum(np.maximum(raw, FLOOR), ceiling)  # the penalties left nothing
 
 
 def draw(logits: Logits, peak: float, sampling: Sampling, chance: float) -> int:

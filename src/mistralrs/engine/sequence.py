@@ -1,5 +1,6 @@
 """The mutable state of a request inside the engine: a Job and its Sequences, one for each continuation."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Sequence:
         self.prompt_length = self.basis = len(prompt.tokens)
         self.follower = self.job.follow()
         self.constraint = self.job.constrain and self.job.constrain()
+        self.mask_seconds = math.inf  # that its last mask took
         self.forced = self.constraint.forced() if self.constraint else []  # tokens that come next
         self.penalties = Penalties.start(prompt.sampling, prompt.tokens)
         room = self.context - self.prompt_length

@@ -23,6 +23,7 @@ from mistralrs.prompt.tokenizer import Tokenizer
 Bits = NDArray[np.uint8]
 
 KEPT = 64  # compiled grammars
+MARK = re.compile(r"<\S+>|\[\S+\]")  # added tokens that are no text, such as <tool_call>
 LEAD = 200  # bytes in which what leads to an answer is searched
 # JSON on one line as json.dumps writes it: no model gets lost in white space, and what must follow is known sooner.
 # A schema changes it with its own "x-guidance".
@@ -177,22 +178,27 @@ class Spelling:
     def __init__(self, tokenizer: Tokenizer, eos: frozenset[int]) -> None:
         self.tokenizer = tokenizer
         self.tokens = [tokenizer.bytes(id) for id in range(tokenizer.size)]
-        special = set(tokenizer.special) | (eos & set(range(tokenizer.size)))
+        marks = {id for text, id in tokenizer.added.items() if MARK.fullmatch(text)}
+        special = tokenizer.special | marks | (eos & set(range(tokenizer.size)))
         if not eos:  # a token that no model has stands for the missing end
-            special.add(tokenizer.size)
+            special |= {tokenizer.size}
             self.tokens.append(b"<|no end of sequence|>")
         self.eos_token_id = min(eos, default=tokenizer.size)
-        self.special_token_ids = sorted(special)
+        self.special, self.special_token_ids = special, sorted(special)
 
     def __call__(self, text: str | bytes) -> list[int]:
         """Return the ids of a text that stands behind other text."""
         text = text if isinstance(text, str) else text.decode()
         ids = self.tokenizer.encode(text, special=False)
-        if self.spelled(ids) == text.encode():
+        if self.exact(ids, text):
             return ids
         framed = self.tokenizer.encode(FRAME + text, special=False)  # a blank goes before the frame
         ids = framed[len(self.tokenizer.encode(FRAME, special=False)) :]
-        return ids if self.spelled(ids) == text.encode() else self.longest(text.encode())
+        return ids if self.exact(ids, text) else self.longest(text.encode())
+
+    def exact(self, ids: list[int], text: str) -> bool:
+        """Tell whether ids spell a text and none of them means something else."""
+        return self.spelled(ids) == text.encode() and not self.special.intersection(ids)
 
     def longest(self, text: bytes) -> list[int]:
         """Return the longest tokens that spell a text that the tokenizer changes, as far as there are any."""
@@ -208,8 +214,8 @@ class Spelling:
     @cached_property
     def ids(self) -> dict[bytes, int]:
         """Ordinary tokens by their bytes."""
-        special = set(self.special_token_ids)
-        return {self.tokens[id]: id for id in range(len(self.tokens)) if id not in special}
+        ordinary = [id for id in range(len(self.tokens)) if id not in self.special]
+        return {self.tokens[id]: id for id in ordinary}
 
     def spelled(self, ids: list[int]) -> bytes:
         """Return the bytes of some ids."""
