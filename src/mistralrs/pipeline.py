@@ -90,7 +90,8 @@ class Pipeline:
     def start(self) -> Engine:
         """An engine over the loaded model."""
         built = self.built
-        body = Body(built.model, torch.device(built.plan.device), built.salt, built.copy)
+        device = torch.device(built.plan.device)
+        body = Body(built.model, device, built.salt, built.copy, built.model.encoder)
         return Engine(body, self.limits)
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,5 @@ class Prompt:
     stop_texts: tuple[str, ...] = ()
     n: int = 1  # independent continuations
     text: str = ""  # what the tokens were encoded from
+    media: Mapping[int, Any] = field(default_factory=dict)  # nn/media.py's Media by number
+    positions: Any = None  # a tensor [3, len(tokens)] where rope has several axes

@@ -13,11 +13,13 @@ import torch
 from mistralrs.api.errors import EngineError, MistralRsError
 from mistralrs.api.piece import Piece, Token
 from mistralrs.engine import batch
+from mistralrs.engine.media import Encoded
 from mistralrs.engine.memory import Pages, Slots
 from mistralrs.engine.sampler import Row, sample
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
 from mistralrs.nn.batch import Batch
+from mistralrs.nn.media import Media
 
 log = logging.getLogger("mistralrs.engine")
 
@@ -47,6 +49,7 @@ class Body:
     copy: Callable[[int, int], None] | None = (
         None  # state of one slot to another; None: no such layers
     )
+    encode: Callable[[Media], torch.Tensor] | None = None  # a medium -> [rows, W]; None: only text
 
 
 class Engine:
@@ -55,6 +58,7 @@ class Engine:
     def __init__(self, body: Body, limits: Limits):
         self.body, self.limits = body, limits
         self.pages = Pages(limits.pages, limits.page_size, limits.reuse and limits.keep)
+        self.encoded = Encoded(body.encode) if body.encode else None
         slots = body.copy and Slots(limits.max_running, limits.snapshots, body.copy)
         self.scheduler = Scheduler(self.pages, limits.max_running, limits.budget, slots)
         self.inbox: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
@@ -183,9 +187,10 @@ class Engine:
 
     def forward(self, turns: list[Turn]) -> Iterator[Token | Exception]:
         """The sampled token, or its error, of every sequence that reaches its end in this step."""
-        logits = self.body.model(batch.build(turns, self.body.device))
-        rows = [row(t.sequence) for t in turns if t.sequence.pending == t.tokens]
-        return iter(sample(logits, rows) if rows else ())
+        rows = self.encoded.rows if self.encoded else None
+        logits = self.body.model(batch.build(turns, self.body.device, rows))
+        wanted = [row(t.sequence) for t in turns if t.sequence.pending == t.tokens]
+        return iter(sample(logits, wanted) if wanted else ())
 
     def commit(self, turn: Turn, token: Token | None) -> None:
         """Record a computed turn and deliver its token."""
