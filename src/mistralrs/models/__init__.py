@@ -50,8 +50,13 @@ REGISTRY = {
 # Models that also read images or sounds: each file is an Encoder, which hangs on one of the models above.
 MEDIA = {
     "gemma3": Entry("Gemma3", "Gemma3ForConditionalGeneration", "gemma3"),
+    "idefics3": Entry("Idefics3", "Idefics3ForConditionalGeneration", "idefics3"),
     "llava": Entry("Llava", "LlavaForConditionalGeneration", "llava"),
+    "llava_next": Entry("LlavaNext", "LlavaNextForConditionalGeneration", "llava-next"),
+    "mistral3": Entry("Mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
+    "qwen2_5_vl": Entry("Qwen2_5VL", "Qwen2_5_VLForConditionalGeneration", "qwen2_5vl"),
     "qwen2_vl": Entry("Qwen2VL", "Qwen2VLForConditionalGeneration", "qwen2vl"),
+    "smolvlm": Entry("SmolVLM", "SmolVLMForConditionalGeneration", "smolvlm"),
 }
 
 # What `EmbeddingArchitecture` calls by another name: any decoder gives embeddings when its head is left off.

@@ -71,6 +71,21 @@ def longest(size: Size, edge: int) -> Size:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
+def within(size: Size, box: Size) -> Size:
+    """The largest size with the same proportions that fits in a box."""
+    width, height = box[0] / size[0], box[1] / size[1]
+    if width < height:
+        return box[0], min(math.ceil(size[1] * width), box[1])
+    return min(math.ceil(size[0] * height), box[0]), box[1]
+
+
+def tiles(image: Picture, size: Size) -> list[Picture]:
+    """Equal tiles, line by line; the picture's edges are multiples of theirs."""
+    w, h = size
+    starts = [(x, y) for y in range(0, image.height, h) for x in range(0, image.width, w)]
+    return [image.crop((x, y, x + w, y + h)) for x, y in starts]
+
+
 def center_crop(image: Picture, size: Size) -> Picture:
     """The middle of a picture; what lies outside of it is black."""
     left, top = ((have - want) // 2 for have, want in zip(image.size, size, strict=True))

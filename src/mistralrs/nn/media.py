@@ -27,7 +27,9 @@ class Media:
     number: int
     inputs: Mapping[str, Tensor]  # what the encoder reads
     rows: int  # that the encoder makes of it
-    grid: tuple[int, ...] = ()  # its rows in frames, lines and columns, where positions need it
+    grid: tuple[
+        int, ...
+    ] = ()  # numbers that the encoder or its positions need: frames, lines, columns, tiles
     joined: bool = False  # its tokens see each other, also those that come later
 
     @property

@@ -131,8 +131,13 @@ class Transformer(nn.Module):
         x = self.patch_embedding(patches(pixels, self.size)).unflatten(0, (len(pixels), -1))
         if self.class_embedding is not None:
             x = torch.cat((self.class_embedding.expand(len(x), 1, -1), x), 1)
-        x = (x + self.position_embedding.weight).flatten(0, 1)
+        lines, columns = (side // self.size for side in pixels.shape[2:])
+        x = (x + self.places(lines, columns)).flatten(0, 1)
         return x if self.pre_layrnorm is None else self.pre_layrnorm(x)
+
+    def places(self, lines: int, columns: int) -> Tensor:
+        """Embeddings [P, D] of the places in a picture of that many patches."""
+        return self.position_embedding.weight
 
 
 TRANSFORMER = {  # names of checkpoints -> those of Transformer

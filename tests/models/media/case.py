@@ -63,6 +63,7 @@ class Case:
     )  # attributes of the tokenizer: name -> token
     files: dict[str, Any] | None = None  # preprocessor_config.json where theirs cannot be saved
     extra: Callable[[dict[str, Any]], dict[str, Any]] = lambda inputs: inputs
+    split: Callable[[dict[str, Any]], list[torch.Tensor]] | None = None  # their pixels by image
     options: dict[str, Any] = field(default_factory=dict)  # of a call of their processor
     limit: float = 1e-4  # of the difference of logits
 
