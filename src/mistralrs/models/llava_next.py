@@ -60,7 +60,7 @@ class Processor(llava.Processor):
         grid = best(picture.size, self.grids)
         inside = self.look.resize(picture, image.within(picture.size, grid))
         whole = Image.new("RGB", grid)
-        whole.paste(inside, tuple((g - i) // 2 for g, i in zip(grid, inside.size, strict=True)))
+        whole.paste(inside, ((grid[0] - inside.width) // 2, (grid[1] - inside.height) // 2))
         return image.tiles(whole, self.crop)
 
 

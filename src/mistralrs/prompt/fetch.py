@@ -65,7 +65,8 @@ class Access:
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             if isinstance(error, MediaError):
                 raise
-            raise MediaError(f"{short(str(path))}: cannot be read: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise MediaError(f"{short(str(path))}: cannot be read: {reason}") from error
 
     def download(self, url: str) -> bytes:
         """The body of an http(s) response."""
