@@ -107,17 +107,25 @@ def test_arrays_that_are_no_images(array, message):
         opened(array)
 
 
+def attempt(data: bytes) -> np.ndarray | MediaError:
+    """What comes of a file; any other error is a failure."""
+    try:
+        return opened(data)
+    except MediaError as error:
+        return error
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("kind", BROKEN)
 def test_broken(kind):
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    try:
-        picture = opened(BROKEN[kind])
-    except MediaError as error:
-        assert isinstance(error, ValueError)
-        assert str(error)
+    found = attempt(BROKEN[kind])
+    if isinstance(found, MediaError):
+        assert isinstance(found, ValueError)
+        assert 10 < len(str(found)) < 300
     else:  # some formats cannot tell that their content is wrong
         assert "overwritten" in kind or "magic" in kind
-        assert picture.shape == (64, 64, 3)
+        assert found.shape == (64, 64, 3)
     assert time.monotonic() - started < 5  # far more than it takes, on any machine
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 

@@ -1,4 +1,4 @@
-"""Mistral Small 3.1 and 3.2: pictures of any size by Pixtral's tower, four patches to a row, a token after each line."""
+"""Mistral Small 3.1: pictures of any size by Pixtral's tower, four patches to a row, a token after each line."""
 
 import math
 from collections.abc import Mapping

@@ -96,10 +96,13 @@ class Placer:
         media: list[Part] = []
         for index, message in enumerate(messages):
             parts = message.get("content")
-            if isinstance(parts, list):
-                parts = self.marked(f"messages[{index}]", parts, len(media))
-                media += [part for part in message["content"] if part["type"] != "text"]
-            out.append({**message, "content": self.content(parts)})
+            if isinstance(parts, str):
+                parts = [{"type": "text", "text": parts}]
+            shown = [part for part in parts or () if part["type"] != "text"]
+            if parts is not None:
+                parts = self.content(self.marked(f"messages[{index}]", parts, len(media)))
+            media += shown
+            out.append({**message, "content": parts})
         return out, media
 
     def marked(self, where: str, parts: Sequence[Part], before: int) -> list[Part]:
@@ -128,14 +131,10 @@ class Placer:
             for part in parts
         ]
 
-    def content(self, parts: Any) -> Any:
+    def content(self, parts: Sequence[Part]) -> str | list[Part]:
         """A message's content in a form that the template takes."""
-        if isinstance(parts, str):
-            return parts if self.form.text else [{"type": "text", "text": parts}]
-        if not isinstance(parts, list):
-            return parts
         if self.form.parts and (not self.form.text or any(p["type"] == "image" for p in parts)):
-            return parts
+            return list(parts)
         runs = groupby(parts, lambda part: part["type"])
         return "".join(
             (" " if kind == "text" else "").join(p["text"] for p in run) for kind, run in runs
