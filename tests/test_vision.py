@@ -110,6 +110,7 @@ def test_requests_at_the_same_time(runner):
     assert [found[i] for i in range(6)] == alone
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("kind", [k for k in BROKEN if "overwritten" not in k and "magic" not in k])
 def test_broken_files_end_only_their_request(runner, kind):
     with pytest.raises(errors.MediaError):

@@ -91,7 +91,8 @@ class Pipeline:
         """An engine over the loaded model."""
         built = self.built
         device = torch.device(built.plan.device)
-        body = Body(built.model, device, built.salt, built.copy, built.model.encoder)
+        encode = built.model.encoder.encode if built.model.encoder else None
+        body = Body(built.model, device, built.salt, built.copy, encode)
         return Engine(body, self.limits)
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":

@@ -55,7 +55,7 @@ class Look:
         """Float32 [3, H, W], scaled and normalized."""
         x = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).float()
         mean, std = (torch.tensor(v)[:, None, None] for v in (self.mean, self.std))
-        return ((x * self.scale - mean) / std).contiguous()
+        return x.mul_(self.scale).sub_(mean).div_(std).contiguous()
 
 
 def shortest(size: Size, edge: int) -> Size:

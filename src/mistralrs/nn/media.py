@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, ClassVar, Protocol
 
@@ -105,6 +105,15 @@ class Encoder(nn.Module):
     def forward(self, media: Media) -> Tensor:
         """One medium -> [rows, W]; the first columns take the place of embeddings."""
         raise NotImplementedError
+
+    def encode(self, media: Media) -> Tensor:
+        """`forward` with the inputs where the weights are, in the dtype of activations."""
+        device = next(self.parameters()).device
+        moved = {
+            name: x.to(device, self.dtype if x.is_floating_point() else x.dtype)
+            for name, x in media.inputs.items()
+        }
+        return self(replace(media, inputs=moved))
 
     def positions(self, tokens: Sequence[int], media: Mapping[int, Media]) -> Tensor | None:
         """Positions [3, T] of a prompt where rope has several axes; None where they just count."""

@@ -34,7 +34,7 @@ def decode(data: bytes) -> Image.Image:
                 f"has {width} x {height} pixels, the limit is {PIXELS:,}; scale it down"
             )
         file.load()
-        return upright(file)
+        return upright(file)  # a copy, since the file is closed now
 
 
 def guarded(make: Any, name: str) -> Image.Image:
@@ -55,7 +55,8 @@ def upright(picture: Image.Image) -> Image.Image:
     """Turned as its EXIF data says, in RGB."""
     if not picture.width or not picture.height:
         raise MediaError("has no pixels")
-    return rgb(ImageOps.exif_transpose(picture))
+    ImageOps.exif_transpose(picture, in_place=True)
+    return rgb(picture)
 
 
 def rgb(picture: Image.Image) -> Image.Image:
@@ -67,7 +68,11 @@ def rgb(picture: Image.Image) -> Image.Image:
         return of_array(np.asarray(picture))
     if "A" in picture.getbands() or "a" in picture.getbands() or "transparency" in picture.info:
         return on_white(picture.convert("RGBA"))
-    return picture.convert("RGB")
+    return (
+        picture
+        if type(picture) is Image.Image and picture.mode == "RGB"
+        else picture.convert("RGB")
+    )
 
 
 def on_white(picture: Image.Image) -> Image.Image:
