@@ -14,7 +14,7 @@ messages = [{"role": "user", "content": [*parts, {"type": "text", "text": "What 
 answer = runner.send_chat_completion_request(ChatCompletionRequest(messages, max_tokens=100))
 print(answer.choices[0].message.content)
 
-# The pictures are neither encoded nor read again for the next question.
+# The pictures are neither decoded nor encoded again for the next question.
 messages.append({"role": "assistant", "content": answer.choices[0].message.content})
 messages.append({"role": "user", "content": "Which colors are in it?"})
 answer = runner.send_chat_completion_request(ChatCompletionRequest(messages, max_tokens=100))

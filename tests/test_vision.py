@@ -229,6 +229,26 @@ def test_text_models_say_which_kind_to_load(demo):
         load(model_path())
 
 
+def test_files_are_decoded_once_and_numbers_follow_content(folders, tmp_path):
+    which = Which.VisionPlain(str(folders["llava"]), dtype="f32")
+    pipeline = loaders.load(which, Settings(pa_ctxt_len=4096))
+    placer, calls = pipeline.prompter.placer, []
+    prepare = placer.processor.prepare
+    placer.processor.prepare = lambda one: calls.append(1) or prepare(one)
+    path = tmp_path / "x.png"
+
+    def tokens(seed: int) -> tuple[int, ...]:
+        path.write_bytes(encoded("PNG", picture(90, 70, seed)))
+        request = ChatCompletionRequest([user(shown(str(path)), text("What?"))])
+        return pipeline.prompter.chat(request).tokens
+
+    first, again, other = tokens(1), tokens(1), tokens(2)
+    assert first == again
+    assert not set(first) & {id for id in other if id > 2**32}
+    assert len(calls) == 2
+    pipeline.close()
+
+
 def test_max_edge_saves_tokens(folders):
     large = shown(picture(280, 224))
     with (

@@ -38,7 +38,9 @@ CASES = {
     "gemma2": DEFAULT_SCALE | dict(query_pre_attn_scalar=64), "starcoder2": {}, "smollm3": {},
 }  # fmt: skip
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
-PROMPTS = [[(7 * i * i + 3 * i + k) % 290 for i in range(n)] for k, n in enumerate((3, 8, 17, 24, 33, 47))]
+PROMPTS = [
+    [(7 * i * i + 3 * i + k) % 290 for i in range(n)] for k, n in enumerate((3, 8, 17, 24, 33, 47))
+]
 TOP = 20
 QUIET = 0.25  # of the tests' wild weights, so that matrices scatter as much as those of real models
 
@@ -66,7 +68,12 @@ os._exit(0)
 
 def put(writer: gguf.GGUFWriter, name: str, x: np.ndarray, kind: gguf.GGMLQuantizationType) -> None:
     """As the converter of the tests, with our quantizers for the K types."""
-    if kind.name.endswith("_K") and x.ndim > 1 and x.shape[-1] % 256 == 0 and "gate_inp" not in name:
+    if (
+        kind.name.endswith("_K")
+        and x.ndim > 1
+        and x.shape[-1] % 256 == 0
+        and "gate_inp" not in name
+    ):
         raw = quantize(KINDS[kind.value], torch.from_numpy(np.ascontiguousarray(x, np.float32)))
         writer.add_tensor(name, raw.numpy(), raw_dtype=kind)
     elif kind.name.endswith("_K"):
@@ -117,7 +124,9 @@ def ours(path: Path) -> list[torch.Tensor]:
 
 
 def distance(tops: list[dict[int, float]], found: list[torch.Tensor]) -> float:
-    return max(abs(float(p[id]) - value) for top, p in zip(tops, found) for id, value in top.items())
+    return max(
+        abs(float(p[id]) - value) for top, p in zip(tops, found) for id, value in top.items()
+    )
 
 
 def main() -> None:

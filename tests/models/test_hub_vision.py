@@ -1,4 +1,4 @@
-"""config.json as hubs have it, with most keys left out: the declared tensors are those of transformers, name by name."""
+"""config.json as hubs have it, most keys left out: the declared tensors are those of transformers, name by name."""
 
 import pytest
 import torch

@@ -10,10 +10,9 @@ from PIL import Image
 
 from mistralrs.api.errors import MediaError
 from mistralrs.prompt.fetch import Access
-from mistralrs.prompt.picture import open_picture
+from mistralrs.prompt.picture import in_memory, open_picture
 from tests.prompt.images import BIG, BROKEN, PICTURE, RGB, encoded
 
-ACCESS = Access()
 TRANSPARENT = np.dstack([RGB, np.where(np.arange(7) < 3, 0, 255)[None].repeat(5, 0)]).astype(
     np.uint8
 )
@@ -24,7 +23,8 @@ TURNED[0x0112] = 6  # taken with the camera on its side
 
 
 def opened(source, edge=None) -> np.ndarray:
-    picture = open_picture(source, ACCESS, edge)
+    data = source if in_memory(source) else Access().read(source)
+    picture = open_picture(data, "the image", edge)
     assert picture.mode == "RGB"
     return np.asarray(picture)
 

@@ -72,6 +72,11 @@ class Prepared:
     rows: int
     grid: tuple[int, ...] = ()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the inputs."""
+        return sum(tensor.nbytes for tensor in self.inputs.values())
+
 
 class Processor(Protocol):
     """How a family's prompts show an image, and what its encoder sees of it. One serves any number of threads."""

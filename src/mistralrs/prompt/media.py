@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mistralrs.api.errors import ConfigError, MediaError, RequestError, TemplateError
 from mistralrs.nn.media import Media, Prepared, Processor, is_media, number_of, row_of
-from mistralrs.prompt.fetch import Access
+from mistralrs.prompt.fetch import Access, short
 from mistralrs.prompt.messages import Message
-from mistralrs.prompt.picture import open_picture
+from mistralrs.prompt.picture import in_memory, open_picture
 from mistralrs.prompt.template import ChatTemplate
 from mistralrs.prompt.tokenizer import Tokenizer
 
@@ -68,6 +68,31 @@ class Numbers:
             return self.known[content]
 
 
+class Kept:
+    """Prepared images by the hash of their files; the least recently used go when they take too much memory."""
+
+    def __init__(self, budget: int = 256 << 20):
+        self.images: OrderedDict[bytes, Prepared] = OrderedDict()
+        self.budget, self.size, self.lock = budget, 0, threading.Lock()
+
+    def get(self, key: bytes) -> Prepared | None:
+        """A prepared image, if it is still there."""
+        with self.lock:
+            if key in self.images:
+                self.images.move_to_end(key)
+            return self.images.get(key)
+
+    def put(self, key: bytes, image: Prepared) -> None:
+        """Keep an image, unless it alone is too large."""
+        with self.lock:
+            if key in self.images or image.nbytes > self.budget:
+                return
+            self.images[key] = image
+            self.size += image.nbytes
+            while self.size > self.budget:
+                self.size -= self.images.popitem(last=False)[1].nbytes
+
+
 class Placer:
     """Places the images of requests in the prompts of one model. One instance serves any number of threads."""
 
@@ -81,7 +106,7 @@ class Placer:
         access: Access = Access(),  # noqa: B008 (a value, never changed)
     ):
         self.processor, self.positions, self.max_edge = processor, positions, max_edge
-        self.access, self.numbers = access, Numbers()
+        self.access, self.numbers, self.kept = access, Numbers(), Kept()
         self.form = Form.of(template, processor.marker(0))
         id = tokenizer.id(processor.placeholder)
         if id is None:
@@ -142,12 +167,25 @@ class Placer:
 
     def read(self, parts: Sequence[Part]) -> list[Prepared]:
         """Fetch, decode and prepare images."""
-        return [self.processor.prepare(self.picture(part)) for part in parts]
+        return [self.prepared(part) for part in parts]
 
-    def picture(self, part: Part) -> Any:
-        """The picture that a part names."""
+    def prepared(self, part: Part) -> Prepared:
+        """One image as the encoder reads it; what an earlier request showed is not decoded again."""
         source = part["image"] if part["type"] == "image" else part["image_url"]["url"]
-        return open_picture(source, self.access, self.max_edge)
+        if in_memory(source):
+            return self.prepare(source, "the image")
+        data = self.access.read(source)
+        key = blake2b(data, digest_size=32).digest()
+        found = self.kept.get(key)
+        if found is None:
+            name = "the image" if isinstance(source, (bytes, bytearray)) else short(str(source))
+            found = self.prepare(data, name)
+            self.kept.put(key, found)
+        return found
+
+    def prepare(self, source: Any, name: str) -> Prepared:
+        """An image by the family's processor."""
+        return self.processor.prepare(open_picture(source, name, self.max_edge))
 
     def expand(self, text: str, prepared: Sequence[Prepared]) -> str:
         """The text with placeholders where markers were."""

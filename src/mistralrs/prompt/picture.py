@@ -7,21 +7,25 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mistralrs.api.errors import MediaError
-from mistralrs.prompt.fetch import Access, short
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO")  # MPO: JPEGs of some phones
 PIXELS = 89_000_000  # a picture of that size takes 270 MB; Pillow warns above it
 
 
-def open_picture(source: Any, access: Access, max_edge: int | None = None) -> Image.Image:
-    """The first frame of what a part of a message names, as an upright RGB picture."""
+def in_memory(source: Any) -> bool:
+    """Whether a source is a picture already: Pillow's or an array, not bytes of a file."""
+    array = hasattr(source, "__array_interface__") and not isinstance(source, memoryview)
+    return isinstance(source, Image.Image) or array
+
+
+def open_picture(source: Any, name: str, max_edge: int | None = None) -> Image.Image:
+    """The first frame of an image file, or a picture in memory, as an upright RGB picture."""
     if isinstance(source, Image.Image):
-        picture = guarded(lambda: upright(source.copy()), "a Pillow image")
-    elif hasattr(source, "__array_interface__"):
+        picture = guarded(lambda: upright(source.copy()), name)
+    elif in_memory(source):
         picture = of_array(np.asarray(source))
     else:
-        data, name = access.read(source), "the image" if isinstance(source, bytes) else str(source)
-        picture = guarded(lambda: decode(data), short(name))
+        picture = guarded(lambda: decode(source), name)
     return limited(picture, max_edge)
 
 
