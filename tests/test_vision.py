@@ -9,7 +9,10 @@ import pytest
 
 from mistralrs import AsyncRunner, ChatCompletionRequest, Runner, Which, loaders
 from mistralrs.api import errors
+from mistralrs.cli.verify import examine
 from mistralrs.pipeline import Settings
+from mistralrs.prompt.media import Form
+from mistralrs.prompt.template import ChatTemplate
 from tests.models.media import gemma3, llava, qwen2_vl
 from tests.models.media.case import picture, reference, save
 from tests.prompt.images import BROKEN, encoded
@@ -290,3 +293,83 @@ def test_async(folders):
             return [said(answer) for answer in answers]
 
     assert len(set(asyncio.run(work()))) == 1
+
+
+def test_verify_compares_the_text_model(folders):
+    for folder in folders.values():
+        (finding,) = examine(str(folder), None, ["The capital of France is"], 4)
+        assert finding.difference < 1e-3
+        assert finding.agreed == finding.continued
+        assert max(finding.drift) < 1e-4
+
+
+# What templates of the hub do with parts, in short; a marker, and what they make of TALK.
+TALK = [
+    {"role": "user", "content": [text("See "), IMAGE, text("!")]},
+    {"role": "assistant", "content": "Yes."},
+    {"role": "user", "content": "Sure?"},
+]
+FORMS = {
+    "Qwen 2 VL": (
+        "<|vision_start|><|image_pad|><|vision_end|>",
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}"
+        "{{ message['content'] }}{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' or "
+        "'image' in content or 'image_url' in content %}<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in "
+        "content %}{{ content['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}",
+        (True, True),
+    ),
+    "Gemma 3": (
+        "<start_of_image>",
+        "{{ bos_token }}{% for message in messages %}<start_of_turn>{{ message['role'] }}\n{% if message['content'] is "
+        "string %}{{ message['content'] | trim }}{% elif message['content'] is iterable %}{% for item in "
+        "message['content'] %}{% if item['type'] == 'image' %}{{ '<start_of_image>' }}{% elif item['type'] == 'text' %}"
+        "{{ item['text'] | trim }}{% endif %}{% endfor %}{% else %}{{ raise_exception('Invalid content type') }}"
+        "{% endif %}{{ '<end_of_turn>\n' }}{% endfor %}",
+        (True, True),
+    ),
+    "LLaVA 1.5": ("<image>", ONLY_PARTS, (True, False)),
+    "Idefics 3": (
+        "<image>",
+        "<|begin_of_text|>{% for message in messages %}{{ message['role'].capitalize() }}{% if message['content'][0]"
+        "['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}{% for line in message['content'] %}"
+        "{% if line['type'] == 'text' %}{{ line['text'] }}{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}"
+        "{% endfor %}<end_of_utterance>\n{% endfor %}",
+        (True, False),
+    ),
+    "Llama 2": ("<image>", ONLY_TEXT, (False, True)),
+    "a refusal": ("<image>", "{{ raise_exception('no') }}", (False, False)),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_form_of_a_template(name):
+    marker, source, expected = FORMS[name]
+    form = Form.of(ChatTemplate(source, {"bos_token": "<s>"}), marker)
+    assert (form.parts, form.text) == expected
+
+
+def test_an_encoder_that_fails_ends_only_its_request(folders):
+    which = Which.VisionPlain(str(folders["llava"]), dtype="f32")
+    pipeline = loaders.load(which, Settings(pa_ctxt_len=4096))
+    encoded = pipeline.engine.encoded
+    encode, bad = encoded.encode, []
+
+    def broken(media):
+        if media.number in bad:
+            raise RuntimeError("no memory for this image")
+        return encode(media)
+
+    encoded.encode = broken
+    requests = [
+        ChatCompletionRequest([user(shown(picture(50, 50, n)), text("?"))], max_tokens=4)
+        for n in range(4)
+    ]
+    bad.append(next(iter(pipeline.prompter.chat(requests[2]).media)))
+    chats = [pipeline.chat(request, None) for request in requests]
+    for number, chat in enumerate(chats):
+        if number == 2:
+            with pytest.raises(errors.EngineError, match="no memory for this image"):
+                chat.whole()
+        else:
+            assert chat.whole().usage.completion_tokens
+    pipeline.close()
