@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import json
+import shutil
 import threading
 
 import numpy as np
@@ -373,3 +375,37 @@ def test_an_encoder_that_fails_ends_only_its_request(folders):
         else:
             assert chat.whole().usage.completion_tokens
     pipeline.close()
+
+
+# Changes of a file of LLaVA, the error and what its message says.
+EDITS = {
+    "size": ("processor_config.json", dict(size="large"), "preprocessor_config.json"),
+    "size without its edge": (
+        "processor_config.json",
+        dict(size={"x": 1}),
+        "preprocessor_config.json",
+    ),
+    "two means": ("processor_config.json", dict(image_mean=[0, 0]), "three numbers"),
+    "a filter": ("processor_config.json", dict(resample=99), "preprocessor_config.json"),
+    "a word as mean": ("processor_config.json", dict(image_mean="abc"), "preprocessor_config.json"),
+    "no tower": ("config.json", dict(vision_config=None), "config.json"),
+    "a number as tower": ("config.json", dict(vision_config=5), "vision_config must be an object"),
+    "a list as text model": ("config.json", dict(text_config=[1]), "text_config must be an object"),
+    "an unknown text model": ("config.json", dict(text_config={"model_type": "bert"}), "bert"),
+    "an unknown tower": ("config.json", dict(vision_config={"model_type": "resnet"}), "resnet"),
+    "another layer": ("config.json", dict(vision_feature_layer="last"), "config.json"),
+    "another projector": ("config.json", dict(projector_hidden_act="cubic"), "cubic"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edited_files(folders, tmp_path, name):
+    file, changes, message = EDITS[name]
+    shutil.copytree(folders["llava"], tmp_path / "model")
+    path = tmp_path / "model" / file
+    content = json.loads(path.read_text())
+    inner = content.get("image_processor")
+    (content if inner is None else inner).update(changes)
+    path.write_text(json.dumps(content))
+    with pytest.raises((errors.ConfigError, errors.NotSupportedError), match=message):
+        load(tmp_path / "model")

@@ -8,7 +8,7 @@ from typing import Any
 
 from mistralrs import embedder
 from mistralrs.api import check, later
-from mistralrs.api.errors import NotSupportedError
+from mistralrs.api.errors import ConfigError, MistralRsError, NotSupportedError
 from mistralrs.api.which import Which, WhichEmbedding, WhichGGUF, WhichPlain, WhichVisionPlain
 from mistralrs.embedder import Embedder
 from mistralrs.load.build import Built, build, construct
@@ -135,9 +135,16 @@ def placer_of(
     processor = read_config(text.find("processor_config.json"))
     inner = processor.get("image_processor") or {}
     files = {**processor, **inner, **read_config(text.find("preprocessor_config.json"))}
-    return Placer(
-        encoder.processor(built.media, files), text.tokenizer, template, encoder.positions, max_edge
-    )
+    try:
+        made = encoder.processor(built.media, files)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, MistralRsError):
+            raise
+        raise ConfigError(
+            f"preprocessor_config.json or processor_config.json has a value that does not fit ({error!r}): check "
+            "what was edited, or download them again"
+        ) from error
+    return Placer(made, text.tokenizer, template, encoder.positions, max_edge)
 
 
 def assemble(

@@ -62,7 +62,7 @@ class Subject:
         self.pipeline = load(which, Settings(pa_blk_size=16, pa_ctxt_len=4096))
         self.model = self.pipeline.built.model
         self.encoded = Encoded(self.model.encoder.encode)
-        self.words = tokenizer(case)
+        self.words, self.known = tokenizer(case), {}
         self.processor = case.processor(self.words)
 
     def prompt(self, talk):
@@ -83,6 +83,11 @@ class Subject:
         return self.case.extra(inputs)
 
     def logits(self, talk):
+        if talk not in self.known:
+            self.known[talk] = self.compute(talk)
+        return self.known[talk]
+
+    def compute(self, talk):
         inputs = {k: v for k, v in self.expected(talk).items() if isinstance(v, torch.Tensor)}
         with torch.inference_mode():
             return self.hf(**inputs).logits[0]

@@ -40,11 +40,14 @@ class Look:
         """By preprocessor_config.json, completed by the family's defaults in the same spelling."""
         said = {**defaults, **{key: value for key, value in files.items() if value is not None}}
         normal = said.get("do_normalize", True)
+        mean, std = (tuple(map(float, said[key])) for key in ("image_mean", "image_std"))
+        if len(mean) != 3 or len(std) != 3:
+            raise ValueError("image_mean and image_std have three numbers")
         return cls(
-            tuple(said["image_mean"]) if normal else (0.0,) * 3,
-            tuple(said["image_std"]) if normal else (1.0,) * 3,
-            said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0,
-            said.get("resample", BICUBIC),
+            mean if normal else (0.0,) * 3,
+            std if normal else (1.0,) * 3,
+            float(said.get("rescale_factor", 1 / 255)) if said.get("do_rescale", True) else 1.0,
+            Image.Resampling(said.get("resample", BICUBIC)),
         )
 
     def resize(self, image: Picture, size: Size) -> Picture:

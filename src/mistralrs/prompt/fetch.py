@@ -121,7 +121,12 @@ def is_private(url: str) -> bool:
     host = urlsplit(url).hostname
     if not host:
         raise MediaError(f"{short(url)}: names no host")
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        if urllib.request.getproxies():  # the proxy knows the name
+            return False
+        raise
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     return any(not address.is_global for address in addresses)
 
