@@ -92,7 +92,9 @@ class Pipeline:
     def start(self) -> Engine:
         """An engine over the loaded model."""
         built = self.built
-        body = Body(built.model, torch.device(built.plan.device), built.salt, built.copy)
+        device = torch.device(built.plan.device)
+        encode = built.model.encoder.encode if built.model.encoder else None
+        body = Body(built.model, device, built.salt, built.copy, encode)
         return Engine(body, self.limits)
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
@@ -105,10 +107,7 @@ class Pipeline:
 
     def calling(self, prompt: Prompt) -> Prompt:
         """The prompt with a grammar for calls that have to be made, or have to fit a strict schema."""
-        special = {
-            self.tokenizer.bytes(id).decode(errors="replace"): id for id in self.tokenizer.special
-        }
-        grammar = self.format.grammar(prompt, special)
+        grammar = self.format.grammar(prompt, self.tokenizer.added)
         if grammar is None or prompt.sampling.grammar is not None:
             return prompt
         return replace(prompt, sampling=replace(prompt.sampling, grammar=grammar))

@@ -14,11 +14,13 @@ from mistralrs.api.errors import EngineError, MistralRsError
 from mistralrs.api.piece import Piece, Token
 from mistralrs.engine import batch
 from mistralrs.engine.masks import Masks
+from mistralrs.engine.media import Encoded
 from mistralrs.engine.memory import Pages, Slots
 from mistralrs.engine.sampler import Bits, Row, sample
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
 from mistralrs.nn.batch import Batch
+from mistralrs.nn.media import Media
 
 log = logging.getLogger("mistralrs.engine")
 
@@ -48,6 +50,7 @@ class Body:
     copy: Callable[[int, int], None] | None = (
         None  # state of one slot to another; None: no such layers
     )
+    encode: Callable[[Media], torch.Tensor] | None = None  # a medium -> [rows, W]; None: only text
 
 
 class Engine:
@@ -57,6 +60,7 @@ class Engine:
         self.body, self.limits = body, limits
         self.masks = Masks()
         self.pages = Pages(limits.pages, limits.page_size, limits.reuse and limits.keep)
+        self.encoded = Encoded(body.encode) if body.encode else None
         slots = body.copy and Slots(limits.max_running, limits.snapshots, body.copy)
         self.scheduler = Scheduler(self.pages, limits.max_running, limits.budget, slots)
         self.inbox: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
@@ -188,8 +192,9 @@ class Engine:
         """The sampled token, or its error, of every sequence that reaches its end in this step."""
         ends = [t.sequence for t in turns if t.sequence.pending == t.tokens]
         masks = self.masks.start(ends)
+        rows = self.encoded.rows if self.encoded else None
         try:
-            logits = self.body.model(batch.build(turns, self.body.device))
+            logits = self.body.model(batch.build(turns, self.body.device, rows))
         finally:
             masks.wait()
         tokens = sample(logits, [row(s, masks.of(s)) for s in ends]) if ends else []
