@@ -15,7 +15,7 @@ from torch import nn
 from mistralrs import models
 from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
 from mistralrs.load.config import Config, architecture_of, choose_dtype
-from mistralrs.load.fp8 import widened
+from mistralrs.load import fp8
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
@@ -72,7 +72,7 @@ def build(repo: Repo, wish: Wish) -> Built:
         raise ConfigError(
             f"'{repo.id}' has no config.json: name the directory of a Hugging Face model, or download it again"
         )
-    return construct(raw, lambda: widened(read_checkpoint(repo.weights()), raw), wish)
+    return construct(raw, lambda: fp8.packed(read_checkpoint(repo.weights()), raw), wish)
 
 
 def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -> Built:
@@ -86,7 +86,7 @@ def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -
         behead(model)
         stored = inside_model(stored)
     tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
-    isq = Isq.plan(model, wish.isq)
+    isq = Isq.plan(model, wish.isq, wish.experts)
     target = Target.of(wish, dtype)
     cached = target.compute if wish.embeds else dtype
     layout = plan(model, cfg, needed(tensors, isq, dtype), cached, wish)
