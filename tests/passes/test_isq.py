@@ -14,8 +14,9 @@ from mistralrs.engine.scheduler import Turn
 from mistralrs.engine.sequence import Job, Sequence
 from mistralrs.load.build import Wish, build
 from mistralrs.load.hub import open_repo
-from mistralrs.passes.isq import NAMES, TO_COME, TYPES, Isq, fitting, parse
+from mistralrs.passes.isq import HEAD, NAMES, Isq, fitting, parse
 from mistralrs.quant.affine import Affine
+from mistralrs.quant.formats import FORMATS
 from mistralrs.quant.plain import Plain
 
 TOKENS = list(range(3, 300, 3))
@@ -24,32 +25,35 @@ TOKENS = list(range(3, 300, 3))
 @pytest.mark.parametrize(
     ("text", "name"),
     [("4", "Q4_K"), ("Q4K", "Q4_K"), ("q4k", "Q4_K"), ("8", "Q8_0"), ("q8_0", "Q8_0"), (" 2 ", "Q2_K"),
-     ("3", "Q3_K"), ("5", "Q5_K"), ("6", "Q6_K"), ("Q5_1", "Q5_1")],
+     ("3", "Q3_K"), ("5", "Q5_K"), ("6", "Q6_K"), ("Q5_1", "Q5_1"), ("q8_1", "Q8_1"), ("Q8K", "Q8_K"),
+     ("HQQ4", "HQQ4"), ("hqq8", "HQQ8"), ("fp8", "FP8"), ("F8Q8", "F8Q8"), ("mxfp4", "MXFP4"),
+     ("afq2", "AFQ2"), ("AFQ3", "AFQ3"), ("afq4", "AFQ4"), ("afq6", "AFQ6"), ("afq8", "AFQ8")],
 )  # fmt: skip
 def test_names(text, name):
     assert parse(text).name == name
 
 
-@pytest.mark.parametrize("text", ["q4_k", "7", "int4", "Q4_K_M", "-"])
+@pytest.mark.parametrize("text", ["q4_k", "7", "int4", "Q4_K_M", "-", "hqq2", "afq5", "fp4"])
 def test_unknown_names_list_the_known_ones(text):
     with pytest.raises(errors.RequestError, match="q4k") as caught:
         parse(text)
     assert all(name in str(caught.value) for name in NAMES)
 
 
-@pytest.mark.parametrize("text", [*TO_COME, "HQQ4"])
-def test_names_to_come(text):
-    with pytest.raises(errors.NotSupportedError, match="q8_0"):
-        parse(text)
+def test_tables_are_complete():
+    assert set(NAMES.values()) == set(FORMATS) == set(HEAD)
+    assert all(FORMATS[better].bits >= FORMATS[name].bits for name, better in HEAD.items())
 
 
 @pytest.mark.parametrize(
     ("name", "width", "fits"),
     [("Q4_K", 512, "Q4_K"), ("Q4_K", 192, "Q4_1"), ("Q2_K", 96, "Q4_0"), ("Q3_K", 96, "Q4_0"),
-     ("Q5_K", 96, "Q5_0"), ("Q6_K", 96, "Q5_1"), ("Q8_0", 96, "Q8_0"), ("Q8_0", 100, None), ("Q4_K", 48, None)],
+     ("Q5_K", 96, "Q5_0"), ("Q6_K", 96, "Q5_1"), ("Q8_0", 96, "Q8_0"), ("Q8_0", 100, None), ("Q4_K", 48, None),
+     ("Q8_K", 96, "Q8_1"), ("AFQ4", 192, "AFQ4"), ("AFQ4", 96, None), ("HQQ8", 32, None), ("MXFP4", 96, "MXFP4"),
+     ("FP8", 96, "FP8"), ("F8Q8", 48, None)],
 )  # fmt: skip
 def test_fallback(name, width, fits):
-    kind = fitting(TYPES[name], width)
+    kind = fitting(FORMATS[name], width)
     assert (kind and kind.name) == fits
 
 

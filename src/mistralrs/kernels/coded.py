@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mistralrs.kernels import native
-from mistralrs.kernels.gather import gather_reference as gather_floats
-from mistralrs.kernels.linear import linear_reference
+from mistralrs.kernels.gather import gather as gather_floats
+from mistralrs.kernels.linear import linear
 
 NUMBERS = {  # enum Numbers of cpu/table.h, and the widths of a code that it comes in
     "shifted": (0, (2, 3, 4, 6, 8)),  # scale * code + zero
@@ -129,8 +129,8 @@ def coded(x: Tensor, w: Codes, bias: Tensor | None = None) -> Tensor:
 
 
 def coded_reference(x: Tensor, w: Codes, bias: Tensor | None) -> Tensor:
-    """In torch, from the decoded matrix."""
-    return linear_reference(x, decode_reference(w, None), bias)
+    """As `linear` does it, from the decoded matrix."""
+    return linear(x, decode_reference(w, None).to(x.dtype), bias)
 
 
 def coded_cpu(x: Tensor, w: Codes, bias: Tensor | None) -> Tensor | None:
@@ -151,12 +151,12 @@ def gather(x: Tensor, w: Codes, ids: Tensor) -> Tensor:
 
 
 def gather_reference(x: Tensor, w: Codes, ids: Tensor) -> Tensor:
-    """In torch; only the matrices that are asked for are decoded."""
+    """As `gather` does it; only the matrices that are asked for are decoded."""
     used, places = ids.unique(return_inverse=True)
     if not len(used):
         return x.new_empty(0, w.shape[1])
     stack = torch.stack([decode_reference(w.of(i), None) for i in used.tolist()])
-    return gather_floats(x, stack, places)
+    return gather_floats(x, stack.to(x.dtype), places)
 
 
 def gather_cpu(x: Tensor, w: Codes, ids: Tensor) -> Tensor | None:
