@@ -21,6 +21,7 @@ from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built
+from mistralrs.passes.isq import parse
 from mistralrs.prompt.build import Prompter
 from mistralrs.stream.events import Format
 from mistralrs.stream.response import ChatReply, CompletionReply, Cost, Header
@@ -124,6 +125,19 @@ class Pipeline:
     def header(self) -> Header:
         """The header of the next response."""
         return Header.new(next(self.numbers), self.id)
+
+    def requantize(self, dtype: str) -> None:
+        """Quantize the loaded model anew; requests in flight wait meanwhile, and go on with the new weights."""
+        kind = parse(check.name("dtype", dtype))
+        fixed, count = self.built.fixed(kind)
+        if fixed:
+            log.warning(
+                "%d of %d matrices of '%s' stay as the file has them: quantized already",
+                fixed, count, self.id,
+            )  # fmt: skip
+        if self.engine.failure is not None and not self.closed:
+            self.engine = self.start()
+        self.engine.change(lambda: self.built.requantize(kind)).result()
 
     def close(self) -> None:
         """End the engine; requests that still run fail with an EngineError."""

@@ -198,10 +198,11 @@ class Runner:
     generate_speech = generate_audio
 
     def send_re_isq(self, dtype: str, model_id: str | None = None) -> None:
-        """Quantize the loaded model again."""
-        raise NotSupportedError(
-            "quantization is not available yet; load the model in the dtype you need"
-        )
+        """Quantize a loaded model anew, from the numbers of its checkpoint; returns when it is done.
+
+        Requests in flight wait meanwhile. They keep what they have written, and go on with the new weights.
+        """
+        self._pipeline(model_id).requantize(dtype)
 
     # Text.
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mistralrs import ChatCompletionRequest, Runner, Which, kernels
+from mistralrs import ChatCompletionRequest, IsqOrganization, Runner, Which, kernels
 from mistralrs.api import errors
 from mistralrs.api.prompt import Prompt
 from mistralrs.demo import model_path
@@ -163,3 +163,102 @@ def test_batches_do_not_change_bits():
             parts.append(built.model(one))
         sequence.computed += size
     assert torch.equal(whole, torch.cat(parts))
+
+
+def test_only_the_experts():
+    """MoQE: the feed-forward half of a mixture and the head; a model without experts is quantized as ever."""
+
+    def layer(*shape):
+        module = torch.nn.Module()
+        module.matrices = ("weight",)
+        module.weight = torch.nn.Parameter(torch.empty(shape, device="meta"))
+        return module
+
+    block = torch.nn.ModuleDict(
+        {
+            "self_attn": torch.nn.ModuleDict({"q_proj": layer(64, 256)}),
+            "mlp": torch.nn.ModuleDict({"experts": layer(4, 64, 256), "gate": layer(4, 256)}),
+        }
+    )
+    dense = torch.nn.ModuleDict({"mlp": torch.nn.ModuleDict({"up_proj": layer(64, 256)})})
+    model = torch.nn.ModuleDict(
+        {
+            "model": torch.nn.ModuleDict({"layers": torch.nn.ModuleList([block, dense])}),
+            "lm_head": layer(99, 256),
+        }
+    )
+    chosen = Isq.plan(model, parse("afq4"), experts=True).kinds
+    assert {n: k.name for n, k in chosen.items()} == {
+        "model.layers.0.mlp.experts.weight": "AFQ4",
+        "model.layers.1.mlp.up_proj.weight": "AFQ4",
+        "lm_head.weight": "AFQ6",
+    }
+    assert "model.layers.0.self_attn.q_proj.weight" in Isq.plan(model, parse("afq4")).kinds
+    built = demo()
+    assert Isq.plan(built.model, parse("8"), True).kinds == Isq.plan(built.model, parse("8")).kinds
+
+
+@pytest.mark.parametrize("organization", ["moqe", "default", IsqOrganization.MoQE, None])
+def test_organizations_load(organization):
+    which = Which.Plain(str(model_path()), organization=organization)
+    with Runner(which=which, in_situ_quant="afq8") as runner:
+        assert matrices(runner._pipeline(None).built.model)["lm_head.weight"].format == "AFQ8"
+
+
+CHAT = ChatCompletionRequest(
+    [{"role": "user", "content": "What is 12 plus 7?"}], temperature=0.0, max_tokens=24
+)
+
+
+def says(runner):
+    return runner.send_chat_completion_request(CHAT).choices[0].message.content
+
+
+@pytest.mark.parametrize("text", ["4", "hqq4", "mxfp4", "fp8"])
+def test_again(text):
+    """After two changes the weights are those of a model loaded with the type: quality does not compound."""
+    with Runner(which=Which.Plain(str(model_path())), in_situ_quant="q2k") as runner:
+        says(runner)  # fills the prefix cache with the old weights' keys
+        runner.send_re_isq("q8_0")
+        runner.send_re_isq(text)
+        changed, answer = matrices(runner._pipeline(None).built.model), says(runner)
+    with Runner(which=Which.Plain(str(model_path())), in_situ_quant=text) as runner:
+        fresh = matrices(runner._pipeline(None).built.model)
+        assert answer == says(runner)
+    for name, weight in fresh.items():
+        assert changed[name].format == weight.format
+        assert torch.equal(changed[name].dequantize(), weight.dequantize())
+
+
+def test_requests_in_flight_go_on():
+    story = ChatCompletionRequest(
+        [{"role": "user", "content": "Tell me a story."}], temperature=0.0, max_tokens=60, stream=True
+    )
+    with Runner(which=Which.Plain(str(model_path()))) as runner:
+        streams = [iter(runner.send_chat_completion_request(story)) for _ in range(3)]
+        begun = [next(s).choices[0].delta.content for s in streams]
+        runner.send_re_isq("q4k")
+        parts = [[c.choices[0].delta.content or "" for c in s] for s in streams]
+    texts = {(first or "") + "".join(rest) for first, rest in zip(begun, parts, strict=True)}
+    assert all(len(rest) > 3 for rest in parts) and all(texts)
+
+
+def test_changes_that_cannot_be():
+    with Runner(which=Which.Plain(str(model_path()))) as runner:
+        for wrong in ("q4_k", "int8", "", " "):
+            with pytest.raises(errors.RequestError):
+                runner.send_re_isq(wrong)
+        with pytest.raises(errors.RequestTypeError):
+            runner.send_re_isq(4)
+        with pytest.raises(errors.ModelNotFoundError):
+            runner.send_re_isq("4", "nobody")
+        engine = runner._pipeline(None).engine
+
+        def broken():
+            raise ValueError("no room")
+
+        with pytest.raises(ValueError, match="no room"):
+            engine.change(broken).result(10)
+        assert says(runner)  # the engine lives
+    with pytest.raises(errors.EngineError):
+        engine.change(lambda: None).result(10)

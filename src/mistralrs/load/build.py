@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -26,6 +26,7 @@ from mistralrs.nn.linear import Embedding, place
 from mistralrs.nn.rope import Rope
 from mistralrs.passes.isq import Isq
 from mistralrs.quant.affine import packed
+from mistralrs.quant.formats import Format
 from mistralrs.quant.plain import Plain
 from mistralrs.quant.weight import Weight
 
@@ -37,11 +38,14 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # what a matrix may sta
 
 @dataclass(frozen=True)
 class Built:
-    """A filled model with its caches, and what was decided on the way."""
+    """A filled model with its caches, what was decided on the way, and where its weights came from."""
 
     model: Decoder
     cfg: Config
     plan: Plan
+    tensors: Tensors
+    target: Target
+    wish: Wish
 
     @cached_property
     def ropes(self) -> list[Rope]:
@@ -63,6 +67,17 @@ class Built:
                     data[target] = data[source]
 
         return copy if states else None
+
+    def requantize(self, kind: Format) -> None:
+        """Quantize the matrices anew, one by one, from the numbers of the checkpoint."""
+        isq = Isq.plan(self.model, kind, self.wish.experts)
+        fill_matrices(self.model, self.tensors, self.target, isq, set(isq.kinds))
+
+    def fixed(self, kind: Format) -> tuple[int, int]:
+        """How many of the matrices that `kind` is for stay as the checkpoint has them, quantized; and of how many."""
+        names = Isq.plan(self.model, kind, self.wish.experts).kinds
+        stored = [self.tensors.get(name) for name in names]
+        return sum(isinstance(t, Packed) and t.format != "FP8" for t in stored), len(names)
 
 
 def build(repo: Repo, wish: Wish) -> Built:
@@ -93,7 +108,7 @@ def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -
     log.info("%s", layout)
     fill(model, tensors, target, isq)
     allocate(model, layout, wish.device, cached)
-    return Built(model, cfg, layout)
+    return Built(model, cfg, layout, tensors, target, wish)
 
 
 def needed(tensors: Tensors, isq: Isq, dtype: torch.dtype) -> int:
@@ -228,14 +243,23 @@ def fill(model: Decoder, tensors: Tensors, target: Target, isq: Isq) -> None:
     for prefix, module in model.named_modules():
         for leaf in [n for n, p in module._parameters.items() if p is not None]:
             lazy = tensors.get(f"{prefix}.{leaf}")
-            if lazy is None:
-                continue
-            if leaf in getattr(module, "matrices", ()):
-                weight = isq.apply(f"{prefix}.{leaf}", target.matrix(lazy))
+            if lazy is not None and leaf not in getattr(module, "matrices", ()):
+                target.put(module, leaf, lazy)
+    fill_matrices(model, tensors, target, isq, set(tensors) | {HEAD})
+
+
+def fill_matrices(
+    model: Decoder, tensors: Tensors, target: Target, isq: Isq, names: Container[str]
+) -> None:
+    """Put these of the matrices in their places, quantized where the plan says so."""
+    for prefix, module in model.named_modules():
+        for leaf in getattr(module, "matrices", ()):
+            name = f"{prefix}.{leaf}"
+            lazy = tensors.get(name)
+            if lazy is not None and name in names:
+                weight = isq.apply(name, target.matrix(lazy))
                 # A table whose rows are looked up stays in the mapped file.
                 place(module, leaf, weight if isinstance(module, Embedding) else packed(weight))
-            else:
-                target.put(module, leaf, lazy)
-    if hasattr(model, "lm_head") and HEAD not in tensors:
+    if hasattr(model, "lm_head") and HEAD not in tensors and HEAD in names:
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
         place(model.lm_head, "weight", packed(tied))
