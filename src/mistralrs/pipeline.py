@@ -9,6 +9,7 @@ import torch
 
 from mistralrs.api import check, later
 from mistralrs.api.errors import RequestError
+from mistralrs.api.explain import Explanation
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
@@ -21,6 +22,7 @@ from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built
+from mistralrs.load.explain import explain
 from mistralrs.passes.isq import parse
 from mistralrs.prompt.build import Prompter
 from mistralrs.stream.events import Format
@@ -138,6 +140,15 @@ class Pipeline:
         if self.engine.failure is not None and not self.closed:
             self.engine = self.start()
         self.engine.change(lambda: self.built.requantize(kind)).result()
+
+    def explain(self, bandwidth: float | None, speed: float | None) -> Explanation:
+        """Which kernels and formats the model runs on, and what it reads."""
+        positive = check.number(above=0)
+        if bandwidth is not None:
+            bandwidth = positive("bandwidth", bandwidth)
+        if speed is not None:
+            speed = positive("speed", speed)
+        return explain(self.id, self.built, bandwidth, speed)
 
     def close(self) -> None:
         """End the engine; requests that still run fail with an EngineError."""
