@@ -25,7 +25,15 @@ CASES = {  # numbers, bits, dtype of scales, group, band, zeros
     "fp8 bf16 squares": ("e4m3", 8, torch.bfloat16, 128, 128, False),
     "fp8 matrix": ("e4m3", 8, torch.float32, 1 << 20, 1 << 20, False),
 }
-SHAPES = [(1, 1, 32), (2, 40, 96), (3, 16, 544), (8, 5, 1056), (9, 33, 512), (70, 29, 608), (0, 8, 64)]
+SHAPES = [
+    (1, 1, 32),
+    (2, 40, 96),
+    (3, 16, 544),
+    (8, 5, 1056),
+    (9, 33, 512),
+    (70, 29, 608),
+    (0, 8, 64),
+]
 
 
 def random_codes(case: str, cols: int, inner: int, count: int = 0) -> Codes:
@@ -40,7 +48,9 @@ def random_codes(case: str, cols: int, inner: int, count: int = 0) -> Codes:
         scales = torch.randint(110, 140, shape, dtype=torch.uint8).view(dtype)
     else:
         scales = (torch.rand(shape) * 2).to(dtype)
-    return Codes(numbers, bits, codes, scales, torch.randn(shape).to(dtype) if zeros else None, group, band)
+    return Codes(
+        numbers, bits, codes, scales, torch.randn(shape).to(dtype) if zeros else None, group, band
+    )
 
 
 def decoded(w: Codes) -> torch.Tensor:

@@ -232,7 +232,10 @@ def test_again(text):
 
 def test_requests_in_flight_go_on():
     story = ChatCompletionRequest(
-        [{"role": "user", "content": "Tell me a story."}], temperature=0.0, max_tokens=60, stream=True
+        [{"role": "user", "content": "Tell me a story."}],
+        temperature=0.0,
+        max_tokens=60,
+        stream=True,
     )
     with Runner(which=Which.Plain(str(model_path()))) as runner:
         streams = [iter(runner.send_chat_completion_request(story)) for _ in range(3)]
@@ -240,7 +243,8 @@ def test_requests_in_flight_go_on():
         runner.send_re_isq("q4k")
         parts = [[c.choices[0].delta.content or "" for c in s] for s in streams]
     texts = {(first or "") + "".join(rest) for first, rest in zip(begun, parts, strict=True)}
-    assert all(len(rest) > 3 for rest in parts) and all(texts)
+    assert all(len(rest) > 3 for rest in parts)
+    assert all(texts)
 
 
 def test_changes_that_cannot_be():

@@ -55,9 +55,19 @@ class Explanation:
         return None if self.speed is None or self.roof is None else self.speed / self.roof
 
     def __str__(self) -> str:
-        rows = [("matrices", "count", "format", "kernel", "bits", "size", "per token")]
+        rows: list[tuple[str, ...]] = [
+            ("matrices", "count", "format", "kernel", "bits", "size", "per token")
+        ]
         rows += [
-            (m.place, str(m.count), m.format, m.kernel, f"{m.bits:.2f}", size(m.bytes), size(m.read))
+            (
+                m.place,
+                str(m.count),
+                m.format,
+                m.kernel,
+                f"{m.bits:.2f}",
+                size(m.bytes),
+                size(m.read),
+            )
             for m in self.matrices
         ]
         rows.append(("together", "", "", "", "", size(self.bytes), size(self.read)))

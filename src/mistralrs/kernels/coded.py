@@ -1,7 +1,7 @@
 """Matrix times vectors with short codes: a code is an integer or a small float, and groups of inputs share a scale.
 
-Codes are read as they lie in files, lowest bits first. The compiled kernels decode a block at a time and multiply in the
-order of `linear`, so a product is bit for bit that of the decoded float32 matrix.
+Codes are read as they lie in files, lowest bits first. The compiled kernels decode a block at a time and multiply in
+the order of `linear`, so a product is bit for bit that of the decoded float32 matrix.
 """
 
 from dataclasses import dataclass, replace

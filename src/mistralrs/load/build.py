@@ -14,8 +14,8 @@ from torch import nn
 
 from mistralrs import models
 from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
-from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load import fp8
+from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint

@@ -14,7 +14,12 @@ from mistralrs.nn.moe import Experts
 from mistralrs.quant.weight import Weight
 
 # Format family: what multiplies with it on a CPU.
-KERNELS = {"plain": "linear", "affine": "affine", "coded": "coded", "ggml": "torch, decoded in strips"}
+KERNELS = {
+    "plain": "linear",
+    "affine": "affine",
+    "coded": "coded",
+    "ggml": "torch, decoded in strips",
+}
 
 
 def explain(id: str, built: Built, bandwidth: float | None, speed: float | None) -> Explanation:

@@ -88,9 +88,7 @@ class Isq:
         kind = self.kinds.get(name)
         if kind is None or not (isinstance(weight, Plain) or shrinks(weight, kind)):
             return weight
-        return kind.quantize(
-            weight.tensor if isinstance(weight, Plain) else weight.dequantize()
-        )
+        return kind.quantize(weight.tensor if isinstance(weight, Plain) else weight.dequantize())
 
     def nbytes(self, name: str, shape: tuple[int, ...]) -> int | None:
         """Bytes of a matrix once quantized, about; None for one that is not."""

@@ -38,7 +38,10 @@ FORMATS = {
         *(ggml(code) for code in GGML),
         ggml(8, "Q8_1"),  # the numbers of Q8_0: what it has more serves ggml's products
         Format("Q8_K", 256, 8.125, bytes8.q8_k),
-        *(Format(f"HQQ{bits}", 64, bits + 0.5, partial(hqq.quantize, bits=bits)) for bits in (4, 8)),
+        *(
+            Format(f"HQQ{bits}", 64, bits + 0.5, partial(hqq.quantize, bits=bits))
+            for bits in (4, 8)
+        ),
         *(
             Format(f"AFQ{bits}", 64, bits + 0.5, partial(afq.quantize, bits=bits))
             for bits in (2, 3, 4, 6, 8)

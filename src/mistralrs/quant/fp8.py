@@ -1,4 +1,4 @@
-"""FP8 (E4M3): one scale for a matrix, or one for every square of numbers, as DeepSeek V3 and Qwen 3 FP8 are published."""
+"""FP8 (E4M3): one scale for a matrix, or one for every square of numbers, as DeepSeek V3 FP8 is published."""
 
 import torch
 from torch import Tensor

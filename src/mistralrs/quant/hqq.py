@@ -1,10 +1,9 @@
-"""HQQ, half-quadratic quantization: zero points found by a robust fit (Badri and Shaji 2023, mobiusml.github.io/hqq_blog).
+"""HQQ, half-quadratic quantization: zero points by a robust fit (Badri and Shaji 2023, mobiusml.github.io/hqq_blog).
 
-w = (code - zero) * scale. Groups are 64 neighbors of a row, axis 1 of the paper's library: an output then needs no other
-row's scales, which axis 0 would.
+w = (code - zero) * scale. Groups are 64 neighbors of a row, axis 1 of the library: with axis 0 an output would need the
+scales of other rows.
 """
 
-import torch
 from torch import Tensor
 
 from mistralrs.kernels.coded import Codes, pack

@@ -28,7 +28,7 @@ def of_rows(raw: Tensor) -> Coded:
 
 
 def of_ggml(raw: Tensor) -> Coded:
-    """Rows of ggml's blocks uint8 [..., N, 17 K / 32]: the scale, then codes 0 to 15 in low and 16 to 31 in high halves."""
+    """Rows of ggml's blocks uint8 [..., N, 17 K / 32]: a scale, codes 0 to 15 in low and 16 to 31 in high halves."""
     blocks = raw.unflatten(-1, (-1, 17))
     codes = torch.cat((blocks[..., 1:] & 15, blocks[..., 1:] >> 4), -1)
     return packed(pack(codes, 4), blocks[..., 0])
