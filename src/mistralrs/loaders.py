@@ -8,6 +8,7 @@ from typing import Any
 
 from mistralrs import embedder
 from mistralrs.api import check, later
+from mistralrs.api.enums import IsqOrganization
 from mistralrs.api.errors import ConfigError, MistralRsError, NotSupportedError
 from mistralrs.api.which import Which, WhichEmbedding, WhichGGUF, WhichPlain, WhichVisionPlain
 from mistralrs.embedder import Embedder
@@ -169,6 +170,7 @@ def wish(
         dtype=which.dtype.value,
         device=best_device(),
         isq=parse(settings.in_situ_quant) if settings.in_situ_quant else None,
+        experts=getattr(which, "organization", None) is IsqOrganization.MoQE,
         sequences=settings.max_seqs,
         snapshots=settings.prefix_cache_n,
         page_size=page_size(settings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -14,8 +14,8 @@ from torch import nn
 
 from mistralrs import models
 from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
+from mistralrs.load import fp8
 from mistralrs.load.config import Config, architecture_of, choose_dtype
-from mistralrs.load.fp8 import widened
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
@@ -27,6 +27,7 @@ from mistralrs.nn.media import Encoder
 from mistralrs.nn.rope import Rope
 from mistralrs.passes.isq import Isq
 from mistralrs.quant.affine import packed
+from mistralrs.quant.formats import Format
 from mistralrs.quant.plain import Plain
 from mistralrs.quant.weight import Weight
 
@@ -38,11 +39,14 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # what a matrix may sta
 
 @dataclass(frozen=True)
 class Built:
-    """A filled model with its caches, and what was decided on the way."""
+    """A filled model with its caches, what was decided on the way, and where its weights came from."""
 
     model: Decoder
     cfg: Config  # of the text model
     plan: Plan
+    tensors: Tensors
+    target: Target
+    wish: Wish
     raw: Mapping[str, Any] = field(default_factory=dict)  # config.json
     media: Config | None = None  # of the whole model, where it reads media
 
@@ -67,6 +71,17 @@ class Built:
 
         return copy if states else None
 
+    def requantize(self, kind: Format) -> None:
+        """Quantize the matrices anew, one by one, from the numbers of the checkpoint."""
+        isq = Isq.plan(self.model, kind, self.wish.experts)
+        fill_matrices(self.model, self.tensors, self.target, isq, set(isq.kinds))
+
+    def fixed(self, kind: Format) -> tuple[int, int]:
+        """How many of the matrices that `kind` is for stay as the checkpoint has them, quantized; and of how many."""
+        names = Isq.plan(self.model, kind, self.wish.experts).kinds
+        stored = [self.tensors.get(name) for name in names]
+        return sum(isinstance(t, Packed) and t.format != "FP8" for t in stored), len(names)
+
 
 def build(repo: Repo, wish: Wish) -> Built:
     """A model from Hugging Face's files."""
@@ -75,7 +90,7 @@ def build(repo: Repo, wish: Wish) -> Built:
         raise ConfigError(
             f"'{repo.id}' has no config.json: name the directory of a Hugging Face model, or download it again"
         )
-    return construct(raw, lambda: widened(read_checkpoint(repo.weights()), raw), wish)
+    return construct(raw, lambda: fp8.packed(read_checkpoint(repo.weights()), raw), wish)
 
 
 def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -> Built:
@@ -97,14 +112,14 @@ def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -
     apart = {name: t for name, t in stored.items() if name.startswith("encoder.")}
     spoken = {name: t for name, t in stored.items() if name not in apart}
     tensors = complete(model, architecture.checkpoint(cfg, spoken) | apart, cfg)
-    isq = Isq.plan(model, wish.isq)
+    isq = Isq.plan(model, wish.isq, wish.experts)
     target = Target.of(wish, dtype)
     cached = target.compute if wish.embeds else dtype
     layout = plan(model, cfg, needed(tensors, isq, dtype), cached, wish)
     log.info("%s", layout)
     fill(model, tensors, target, isq)
     allocate(model, layout, wish.device, cached)
-    return Built(model, cfg, layout, raw, reader)
+    return Built(model, cfg, layout, tensors, target, wish, raw, reader)
 
 
 def media_config(raw: Mapping[str, Any], encoder: type[Encoder]) -> Config:
@@ -268,14 +283,23 @@ def fill(model: Decoder, tensors: Tensors, target: Target, isq: Isq) -> None:
     for prefix, module in model.named_modules():
         for leaf in [n for n, p in module._parameters.items() if p is not None]:
             lazy = tensors.get(f"{prefix}.{leaf}")
-            if lazy is None:
-                continue
-            if leaf in getattr(module, "matrices", ()):
-                weight = isq.apply(f"{prefix}.{leaf}", target.matrix(lazy))
+            if lazy is not None and leaf not in getattr(module, "matrices", ()):
+                target.put(module, leaf, lazy)
+    fill_matrices(model, tensors, target, isq, set(tensors) | {HEAD})
+
+
+def fill_matrices(
+    model: Decoder, tensors: Tensors, target: Target, isq: Isq, names: Container[str]
+) -> None:
+    """Put these of the matrices in their places, quantized where the plan says so."""
+    for prefix, module in model.named_modules():
+        for leaf in getattr(module, "matrices", ()):
+            name = f"{prefix}.{leaf}"
+            lazy = tensors.get(name)
+            if lazy is not None and name in names:
+                weight = isq.apply(name, target.matrix(lazy))
                 # A table whose rows are looked up stays in the mapped file.
                 place(module, leaf, weight if isinstance(module, Embedding) else packed(weight))
-            else:
-                target.put(module, leaf, lazy)
-    if hasattr(model, "lm_head") and HEAD not in tensors:
+    if hasattr(model, "lm_head") and HEAD not in tensors and HEAD in names:
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
         place(model.lm_head, "weight", packed(tied))
