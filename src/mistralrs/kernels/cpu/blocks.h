@@ -12,6 +12,8 @@ struct Block {
   uint16_t d, dmin;
 };
 
+constexpr int SEARCHED = 2;  // super-blocks that the search of a K-quant takes together
+
 struct Fields;
 const Fields& fields(int format);
 int block_size(const Fields& f);    // bytes

@@ -15,12 +15,13 @@ namespace ISA {
 
 void rows(const Rows&);  // affine.cpp
 void affine(const Affine&);
+void search(int format, const float* x, Block* blocks);  // search.cpp
 
 #define TEXT(x) #x
 #define NAME(x) TEXT(x)
 extern const Table table;
 const Table table = {NAME(ISA), rms_norm, layer_norm, linear, rows, affine, rope, glu, write, attention,
-                     recurrence, conv, gather};
+                     recurrence, conv, gather, search};
 
 }  // namespace ISA
 }  // namespace mistralrs

@@ -133,6 +133,9 @@ struct Gather {  // x [rows, inner] times matrix ids[row] of w [matrices, cols, 
   int64_t rows, matrices, cols, inner, stride;  // stride: from one matrix to the next
 };
 
+struct Block;
+using Search = void (*)(int format, const float* x, Block* blocks);  // SEARCHED super-blocks of a K-quant, see blocks.h
+
 struct Table {
   const char* name;
   void (*rms_norm)(const Norm&);
@@ -147,6 +150,7 @@ struct Table {
   void (*recurrence)(const Recurrence&);
   void (*conv)(const Conv&);
   bool (*gather)(const Gather&);
+  Search search;
 };
 
 }  // namespace mistralrs
