@@ -41,15 +41,19 @@ void between(const float* x, int most, Block& b) {  // Q4_1, Q5_1: the smallest 
 }
 
 void eight(const float* x, Block& b) {
-  float top = 0;
-  for (int i = 0; i < 32; ++i) top = std::fabs(x[i]) > top ? std::fabs(x[i]) : top;
-  const float d = top / 127, inverse = d == 0 ? 0 : 1 / d;
+  vec sizes = set(0);
+  for (int i = 0; i < 32; i += W) sizes = max(sizes, max(load(x + i), sub(set(0), load(x + i))));
+  const float top = largest(sizes), d = top / 127, inverse = d == 0 ? 0 : 1 / d;
   b.d = narrow(d);
-  for (int i = 0; i < 32; ++i) {
-    const float scaled = x[i] * inverse, size = std::fabs(scaled);
-    const int whole = (int)size, rounded = whole + (size - (float)whole >= 0.5f);  // halves away from zero
-    b.codes[i] = (uint8_t)(scaled < 0 ? -rounded : rounded);
+  int codes[32];
+  for (int i = 0; i < 32; i += W) {
+    const vec scaled = mul(load(x + i), set(inverse)), size = max(scaled, sub(set(0), scaled)), even = round(size);
+    const vec away = less(sub(size, even), set(0.5f), even, add(even, set(1)));  // halves away from zero
+    float lanes[W];
+    store(lanes, less(scaled, set(0), sub(set(0), away), away));
+    for (int l = 0; l < W; ++l) codes[i + l] = (int)lanes[l];
   }
+  for (int i = 0; i < 32; ++i) b.codes[i] = (uint8_t)codes[i];
 }
 
 void quantize_block(int format, const float* x, Block& b) {
@@ -72,8 +76,8 @@ bool finite(const float* x, int64_t count) {
 // `count` blocks, at most SEARCHED, from x: a nan or an infinity makes a whole block nan.
 void quantize_blocks(int format, Search search, float* x, int64_t size, int64_t count, Block* blocks) {
   bool whole[SEARCHED];
-  memset(blocks, 0, SEARCHED * sizeof(Block));
   for (int64_t i = 0; i < SEARCHED; ++i) {
+    clear(blocks[i], (int)size);
     whole[i] = i < count && finite(x + i * size, size);
     if (whole[i] && size == 32) quantize_block(format, x + i * size, blocks[i]);
     if (!whole[i]) memset(x + i * size, 0, size * sizeof(float));
@@ -81,7 +85,7 @@ void quantize_blocks(int format, Search search, float* x, int64_t size, int64_t 
   if (size == 256) search(format, x, blocks);
   for (int64_t i = 0; i < count; ++i) {
     if (whole[i]) continue;
-    memset(blocks + i, 0, sizeof(Block));
+    clear(blocks[i], (int)size);
     blocks[i].d = 0x7e00;
   }
 }

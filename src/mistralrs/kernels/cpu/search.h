@@ -7,10 +7,12 @@
 
 #include "blocks.h"
 #include "codes.h"
+#include "matmul.h"
 
 namespace mistralrs {
 namespace ISA {
 
+constexpr int TRIALS = 3;   // of the 21 of a search that run side by side, to hide the latency of sums
 constexpr int GROUPS = 16;  // that are searched together: one super-block or two
 
 // x[k * GROUPS + g]: number k of group g; codes go from `low` to `high`.
@@ -42,6 +44,19 @@ struct Fit {
   vec scale, min;
 };
 
+// The fit with the least error for the codes of a trial, where it is better than the best so far: n numbers, their sum and
+// their squares; sums of codes, of their squares, and of codes times numbers.
+inline void better(vec n, vec total, vec squares, vec q, vec qq, vec qx, vec& least, Fit& best) {
+  const vec det = sub(mul(n, qq), mul(q, q));
+  vec scale = div(sub(mul(n, qx), mul(total, q)), det), under = div(sub(mul(q, qx), mul(total, qq)), det);
+  scale = less(under, set(0), div(qx, qq), scale), under = max(under, set(0));
+  const vec two = set(2), curve = sub(sub(mul(scale, qq), mul(two, qx)), mul(mul(two, under), q));
+  const vec off = add(mul(scale, curve), mul(under, add(mul(two, total), mul(n, under))));
+  const vec found = less(set(0), det, less(set(0), scale, add(squares, off), set(INFINITY)), set(INFINITY));
+  best = {less(found, least, scale, best.scale), less(found, least, under, best.min)};
+  least = less(found, least, found, least);
+}
+
 // Least squares in scale and min for each trial; a min is never negative.
 template <int N>
 inline Fit fit_affine(const Lanes<N>& g) {
@@ -56,22 +71,20 @@ inline Fit fit_affine(const Lanes<N>& g) {
   vec least = error(g, best.scale, best.min);
   float top[W];
   store(top, g.high);
-  for (int step = -10; step <= 10; ++step) {
-    const vec inverse = div(set(top[0] + (top[0] > 4 ? 0.1f : 0.06f) * (float)step), span);
-    vec q = set(0), qq = set(0), qx = set(0);
-    UNROLL for (int k = 0; k < N; ++k) {  // no number is below `low`
-      const vec x = g.at(k), c = round(min(g.high, mul(add(x, offset), inverse)));
-      q = add(q, c), qq = add(qq, mul(c, c)), qx = add(qx, mul(c, x));
+  for (int step = -10; step <= 10; step += TRIALS) {
+    vec inverse[TRIALS], q[1][TRIALS], qq[1][TRIALS], qx[1][TRIALS];
+    clear(q), clear(qq), clear(qx);
+    for (int t = 0; t < TRIALS; ++t)
+      inverse[t] = div(set(top[0] + (top[0] > 4 ? 0.1f : 0.06f) * (float)(step + t)), span);
+    for (int k = 0; k < N; ++k) {  // no number is below `low`
+      const vec x = g.at(k), above = add(x, offset);
+      UNROLL for (int t = 0; t < TRIALS; ++t) {
+        const vec c = round(min(g.high, mul(above, inverse[t])));
+        q[0][t] = add(q[0][t], c), qq[0][t] = add(qq[0][t], mul(c, c)), qx[0][t] = add(qx[0][t], mul(c, x));
+      }
     }
-    const vec det = sub(mul(n, qq), mul(q, q));
-    vec scale = div(sub(mul(n, qx), mul(total, q)), det), under = div(sub(mul(q, qx), mul(total, qq)), det);
-    scale = less(under, set(0), div(qx, qq), scale), under = max(under, set(0));
-    const vec two = set(2), curve = sub(sub(mul(scale, qq), mul(two, qx)), mul(mul(two, under), q));
-    const vec off = add(mul(scale, curve), mul(under, add(mul(two, total), mul(n, under))));
-    vec found = add(squares, off);
-    found = less(set(0), det, less(set(0), scale, found, set(INFINITY)), set(INFINITY));
-    best = {less(found, least, scale, best.scale), less(found, least, under, best.min)};
-    least = less(found, least, found, least);
+    for (int t = 0; t < TRIALS; ++t)
+      better(n, total, squares, q[0][t], qq[0][t], qx[0][t], least, best);
   }
   return {less(low, high, best.scale, set(0)), less(low, high, best.min, offset)};
 }
@@ -86,17 +99,23 @@ inline vec fit_centered(const Lanes<N>& g) {
   const vec both[] = {low, high};
   for (const vec end : both) {
     const vec ends = div(set(1), end);
-    for (int step = -10; step <= 10; ++step) {
-      const vec inverse = mul(sub(g.low, set(0.09f * (float)step)), ends);
-      vec qq = set(0), qx = set(0);
-      UNROLL for (int k = 0; k < N; ++k) {
-        const vec x = g.at(k), c = g.code(x, inverse);
-        qq = add(qq, mul(c, c)), qx = add(qx, mul(c, x));
+    for (int step = -10; step <= 10; step += TRIALS) {
+      vec inverse[TRIALS], qq[1][TRIALS], qx[1][TRIALS];
+      clear(qq), clear(qx);
+      for (int t = 0; t < TRIALS; ++t) inverse[t] = mul(sub(g.low, set(0.09f * (float)(step + t))), ends);
+      for (int k = 0; k < N; ++k) {
+        const vec x = g.at(k);
+        UNROLL for (int t = 0; t < TRIALS; ++t) {
+          const vec c = g.code(x, inverse[t]);
+          qq[0][t] = add(qq[0][t], mul(c, c)), qx[0][t] = add(qx[0][t], mul(c, x));
+        }
       }
-      const vec square = less(size_of(end), enough, set(0), mul(qx, qx));  // a short end cannot win
-      const vec scale = div(qx, qq);
-      best = less(mul(gain, qq), square, scale, best);
-      gain = less(mul(gain, qq), square, div(square, qq), gain);
+      for (int t = 0; t < TRIALS; ++t) {
+        const vec square = less(size_of(end), enough, set(0), mul(qx[0][t], qx[0][t]));  // a short end cannot win
+        const vec beaten = mul(gain, qq[0][t]);
+        best = less(beaten, square, div(qx[0][t], qq[0][t]), best);
+        gain = less(beaten, square, div(square, qq[0][t]), gain);
+      }
     }
   }
   return best;
