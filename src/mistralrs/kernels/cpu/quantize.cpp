@@ -68,9 +68,9 @@ void quantize_block(int format, const float* x, Block& b) {
 
 // Whether every number is finite.
 bool finite(const float* x, int64_t count) {
-  float poison = 0;
-  for (int64_t k = 0; k < count; ++k) poison += x[k] * 0;
-  return poison == 0;
+  vec poison = set(0);
+  for (int64_t k = 0; k < count; k += W) poison = add(poison, mul(load(x + k), set(0)));
+  return sum(poison) == 0;
 }
 
 // `count` blocks, at most SEARCHED, from x: a nan or an infinity makes a whole block nan.
