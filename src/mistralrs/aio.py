@@ -97,6 +97,25 @@ class AsyncRunner:
         except (TimeoutError, asyncio.TimeoutError):
             raise late(timeout) from None
 
+    async def stream_completion_request(
+        self, request: CompletionRequest, model_id: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Continue a text, as it is written: dicts with `choices` in OpenAI's form, the last one with `usage`."""
+        pipeline = await asyncio.to_thread(
+            self.runner._pipeline, target(request, CompletionRequest, model_id)
+        )
+        return (await asyncio.to_thread(pipeline.completion, request, None)).texts_async()
+
+    async def embed(
+        self, request: EmbeddingRequest, model_id: str | None = None
+    ) -> tuple[list[list[float]], int]:
+        """`send_embedding_request` and the number of tokens read."""
+        model = await asyncio.to_thread(
+            self.runner._embedder, target(request, EmbeddingRequest, model_id)
+        )
+        vectors = await self.send_embedding_request(request, model_id)
+        return vectors, await asyncio.to_thread(model.count, request)
+
     async def close(self) -> None:
         """End the engines and free the memory."""
         await asyncio.to_thread(self.runner.close)

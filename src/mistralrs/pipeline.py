@@ -4,6 +4,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -123,6 +124,10 @@ class Pipeline:
             self.call(prompt, timeout), CompletionReply(request, prompt, self.header())
         )
 
+    def count(self, request: ChatCompletionRequest) -> int:
+        """The tokens of a chat's prompt; raises what sending it would raise."""
+        return len(self.calling(self.prompter.chat(request)).tokens)
+
     def call(self, prompt: Prompt, timeout: float | None, lead: str | None = None) -> Call:
         """A call of the engine, which is started again if it died. A grammar begins behind `lead`."""
         constrain = self.constrain(prompt, lead)
@@ -232,6 +237,16 @@ class Completion:
         async for piece in self.call.pieces_async():
             self.reply.push(piece)
         return self.reply.response(cost(self.call.job))
+
+    async def texts_async(self) -> AsyncIterator[dict[str, Any]]:
+        """The text as it is written: dicts with `choices` in OpenAI's form, the last one with `usage`."""
+        try:
+            async for piece in self.call.pieces_async():
+                if said := self.reply.said(piece):
+                    usage = self.reply.response(cost(self.call.job)).usage.to_dict()
+                    yield said | ({"usage": usage} if self.reply.done else {})
+        finally:
+            self.call.cancel()
 
 
 def cost(job: Job) -> Cost:

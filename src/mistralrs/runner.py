@@ -221,6 +221,10 @@ class Runner:
 
     # Text.
 
+    def count_tokens(self, request: ChatCompletionRequest, model_id: str | None = None) -> int:
+        """The tokens of a chat's prompt as its model reads it, without running it."""
+        return self._pipeline(target(request, ChatCompletionRequest, model_id)).count(request)
+
     def tokenize_text(
         self,
         text: str,
