@@ -31,6 +31,7 @@ class Wish:
     """What the user decides about a model."""
 
     arch: str | None = None  # name in `arch=`; None reads config.json
+    media: bool = False  # whether `arch` names a model that reads media
     dtype: str = "auto"
     device: torch.device = torch.device("cpu")
     isq: Format | None = None  # type that matrices are quantized to

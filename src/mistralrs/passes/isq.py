@@ -102,9 +102,11 @@ def shrinks(weight: Weight, kind: Format) -> bool:
 
 
 def candidates(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of the matrices that may be quantized."""
+    """Names and shapes of the matrices that may be quantized; an encoder is small, and images need its precision."""
     for prefix, module in model.named_modules():
         if isinstance(module, Embedding) or prefix.rpartition(".")[2] in ROUTERS:
+            continue
+        if prefix.startswith("encoder."):
             continue
         for leaf in getattr(module, "matrices", ()):
             parameter = getattr(module, leaf)
