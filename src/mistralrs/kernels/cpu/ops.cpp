@@ -140,7 +140,7 @@ NB_MODULE(_cpu, m) {
   m.def("packed_bytes", packed_bytes);
   m.def("block_bytes", block_bytes);
   m.def("quantize", [](int format, int type, uintptr_t x, uintptr_t raw, int64_t count) {
-    quantize(format, Type(type), at<void>(x), at<uint8_t>(raw), count);
+    quantize(format, active->search, Type(type), at<void>(x), at<uint8_t>(raw), count);
   }, Free());
   m.def("pack", [](int format, uintptr_t raw, uintptr_t packed, int64_t rows, int64_t inner) {
     pack(format, at<uint8_t>(raw), at<uint8_t>(packed), rows, inner);

@@ -160,6 +160,8 @@ struct Coded {  // x [rows, inner] times coded matrices [matrices, cols, inner] 
   int64_t bits, group, band, rows, matrices, cols, inner;
   int64_t code_stride, scale_stride;  // bytes of codes, number of scales: from one matrix to the next
 };
+struct Block;
+using Search = void (*)(int format, const float* x, Block* blocks);  // SEARCHED super-blocks of a K-quant, see blocks.h
 
 struct Table {
   const char* name;
@@ -177,6 +179,7 @@ struct Table {
   bool (*gather)(const Gather&);
   bool (*coded)(const Coded&);
   void (*decode)(const Coded&);  // rows ids[i], or all rows, of one matrix -> y [rows, inner]
+  Search search;
 };
 
 }  // namespace mistralrs
