@@ -172,7 +172,9 @@ class McpClient:
         if name not in self._told:
             self._told.add(name)
             log.warning(
-                "several MCP servers have a tool '%s'; that of '%s' is used: set tool_prefix", name, id
+                "several MCP servers have a tool '%s'; that of '%s' is used: set tool_prefix",
+                name,
+                id,
             )
 
 

@@ -7,8 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import mcp_types as types
+import pydantic
 from mcp.client.session import ClientSession
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 
 from mistralrs.api.errors import ToolError
@@ -23,6 +25,9 @@ log = logging.getLogger("mistralrs")
 ATTEMPTS = 5  # failures in a row after which only a call makes us try again
 LONGEST = 60.0  # seconds between two attempts
 CALM = 0.5  # seconds between two readings of a list that keeps changing
+GOODBYE = (
+    7.0  # seconds until a transport that does not end is left behind; a process is killed after 4
+)
 GONE = ("Session terminated", "Session not found")  # an HTTP server that was started again
 
 
@@ -64,10 +69,12 @@ class Connection:
         """Hold the connection until canceled."""
         failures = 0
         while True:
-            was_up, self.error = await self.attempt()
+            was_up, why = await self.attempt()
             failures = 0 if was_up else failures + 1
+            level = logging.DEBUG if why == self.error else logging.WARNING  # told once
+            log.log(level, "MCP server '%s': %s", self.server.id, why)
+            self.error = why
             self.settled.set()
-            log.warning("MCP server '%s': %s", self.server.id, self.error)
             await self.pause(failures)
 
     async def attempt(self) -> tuple[bool, str]:
@@ -105,11 +112,18 @@ class Connection:
             await asyncio.wait({life, up}, timeout=self.patience, return_when="FIRST_COMPLETED")
             if not self.up.is_set() and not life.done():
                 raise TimeoutError(f"no connection within {self.patience:g} s")
-            await life
+            await asyncio.shield(life)
         finally:
-            for task in (life, up):
-                task.cancel()
-            await asyncio.wait({life, up})
+            up.cancel()
+            await self.part(life)
+
+    async def part(self, life: "asyncio.Future[None]") -> None:
+        """End a connection in good order where it is up, and by cancellation where it still connects."""
+        self.ended.set()
+        if not self.up.is_set():
+            life.cancel()
+        await asyncio.wait({life}, timeout=GOODBYE)
+        life.cancel()
 
     async def live(self, way: Way, trouble: Trouble) -> None:
         """Shake hands, list the tools, and list them again when they change, until the connection ends."""
@@ -149,9 +163,7 @@ class Connection:
 
     async def learn(self) -> None:
         """Read the list of tools."""
-        self.tools = sound_tools(
-            self.server.id, await everything(self.ask, "tools/list", "tools")
-        )
+        self.tools = sound_tools(self.server.id, await everything(self.ask, "tools/list", "tools"))
 
     # Requests.
 
@@ -160,7 +172,7 @@ class Connection:
         session, dispatcher = self.session, self.dispatcher
         assert session is not None
         assert dispatcher is not None
-        spoken = {"MCP-Protocol-Version": session.protocol_version or ""}
+        spoken = {MCP_PROTOCOL_VERSION_HEADER: session.protocol_version or ""}
         return await dispatcher.send_raw_request(
             method, parameters, {"timeout": self.patience, "headers": spoken}
         )
@@ -184,16 +196,20 @@ class Connection:
 
     async def send(self, request: Any, kind: Any, timeout: float, what: str) -> Any:
         """Send a request; once more, over a new connection, where the server has forgotten the old one."""
-        for last in (False, True):
-            session = await self.connected(timeout)
+        session = await self.connected(timeout)
+        try:
             try:
                 return await session.send_request(request, kind, timeout)
             except MCPError as error:
-                if error.message not in GONE or last:
-                    raise self.failure(error, timeout, what) from None
-                self.leave()
-            except ValueError as error:  # pydantic: the result has no known form
-                raise ToolError(f"{what}: the server's answer is not valid MCP: {error}") from None
+                if error.message not in GONE:
+                    raise
+            self.leave()
+            session = await self.connected(timeout)
+            return await session.send_request(request, kind, timeout)
+        except MCPError as error:
+            raise self.failure(error, timeout, what) from None
+        except pydantic.ValidationError as error:
+            raise ToolError(f"{what}: the server's answer is not valid MCP: {error}") from None
 
     async def connected(self, timeout: float) -> ClientSession:
         """The session; connects first if need be."""
@@ -228,7 +244,7 @@ def reason(error: BaseException, trouble: Trouble) -> str:
     while inner := getattr(error, "exceptions", None):  # an exception group
         error = inner[0]
     known = str(trouble)
-    text = str(error) or type(error).__name__
+    text = (str(error) or type(error).__name__).partition("\n")[0]
     return f"{text} ({known})" if known and known not in text else text
 
 

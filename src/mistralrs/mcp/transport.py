@@ -21,7 +21,10 @@ Way = Callable[[McpServerConfigPy, "Trouble"], AbstractAsyncContextManager[tuple
 SECONDS = 30.0  # for a connection, unless the server's source says otherwise
 IDLE = 300.0  # seconds without a byte after which an event stream is opened again
 TAIL = 2000  # bytes of a process's standard error that are kept
-for name in ("mcp", "client"):  # the package reports broken messages with tracebacks; only to those who ask
+for name in (
+    "mcp",
+    "client",
+):  # the package reports broken messages with tracebacks; only to those who ask
     logging.getLogger(name).addHandler(logging.NullHandler())
 
 
@@ -94,16 +97,19 @@ async def process(server: McpServerConfigPy, trouble: Trouble) -> AsyncIterator[
 @asynccontextmanager
 async def streamable(server: McpServerConfigPy, trouble: Trouble) -> AsyncIterator[tuple[Any, Any]]:
     """Streamable HTTP: a POST for every message."""
-    async with client(server, trouble) as http:
-        async with streamable_http_client(server.source.url, http_client=http) as streams:  # type: ignore[attr-defined]
-            yield streams
+    url = server.source.url  # type: ignore[attr-defined]
+    async with (
+        client(server, trouble) as http,
+        streamable_http_client(url, http_client=http) as streams,
+    ):
+        yield streams
 
 
 @asynccontextmanager
 async def events(server: McpServerConfigPy, trouble: Trouble) -> AsyncIterator[tuple[Any, Any]]:
     """HTTP with server-sent events: one GET that stays open, and POSTs."""
 
-    def factory(**_: Any) -> httpx2.AsyncClient:
+    def factory(headers: Any = None, timeout: Any = None, auth: Any = None) -> httpx2.AsyncClient:
         return client(server, trouble)
 
     async with sse_client(server.source.url, httpx_client_factory=factory) as streams:  # type: ignore[attr-defined]

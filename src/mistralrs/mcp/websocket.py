@@ -32,12 +32,14 @@ async def websocket(
     )
     arrived, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     outgoing, leaving = anyio.create_memory_object_stream[SessionMessage](0)
-    async with connection as socket, arrived, incoming, outgoing, leaving:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(receive, socket, arrived)
-            tasks.start_soon(send, socket, leaving)
-            yield incoming, outgoing
-            tasks.cancel_scope.cancel()
+    streams = arrived, incoming, outgoing, leaving
+    async with connection as socket, anyio.create_task_group() as tasks:
+        tasks.start_soon(receive, socket, arrived)
+        tasks.start_soon(send, socket, leaving)
+        yield incoming, outgoing
+        tasks.cancel_scope.cancel()
+        for stream in streams:
+            stream.close()
 
 
 async def receive(socket: ClientConnection, arrived: Any) -> None:
