@@ -176,6 +176,8 @@ class Agent:
 
     def started(self, calls: Sequence[ToolCallResponse]) -> list["Future[Outcome]"]:
         """Start the calls of a round."""
+        if self.canceled:
+            raise CanceledError("the request was canceled")
         self.pending = [self.start(call) for call in calls]
         return self.pending
 

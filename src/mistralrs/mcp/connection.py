@@ -28,6 +28,7 @@ CALM = 0.5  # seconds between two readings of a list that keeps changing
 GOODBYE = (
     7.0  # seconds until a transport that does not end is left behind; a process is killed after 4
 )
+CLOSED = "Connection closed"  # the package's words
 GONE = ("Session terminated", "Session not found")  # an HTTP server that was started again
 
 
@@ -207,6 +208,8 @@ class Connection:
             session = await self.connected(timeout)
             return await session.send_request(request, kind, timeout)
         except MCPError as error:
+            if error.message == CLOSED:
+                self.leave()
             raise self.failure(error, timeout, what) from None
         except pydantic.ValidationError as error:
             raise ToolError(f"{what}: the server's answer is not valid MCP: {error}") from None
@@ -234,7 +237,7 @@ class Connection:
         here = f"MCP server '{self.server.id}', {what}"
         if error.code == types.REQUEST_TIMEOUT:
             return ToolError(f"{here}: no answer within {timeout:g} s")
-        if self.ended.is_set() or error.message == "Connection closed":
+        if self.ended.is_set():
             return ToolError(f"{here}: the server went away during the call")
         return ToolError(f"{here}: {error.message}")
 

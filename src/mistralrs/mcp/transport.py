@@ -12,6 +12,7 @@ import httpx2
 from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from websockets.exceptions import InvalidStatus
 
 from mistralrs.api.mcp import McpHttp, McpProcess, McpServerConfigPy, McpWebSocket
 from mistralrs.mcp.websocket import websocket
@@ -120,8 +121,12 @@ async def events(server: McpServerConfigPy, trouble: Trouble) -> AsyncIterator[t
 async def frames(server: McpServerConfigPy, trouble: Trouble) -> AsyncIterator[tuple[Any, Any]]:
     """A WebSocket."""
     url = server.source.url  # type: ignore[attr-defined]
-    async with websocket(url, headers(server), patience(server.source)) as streams:
-        yield streams
+    try:
+        async with websocket(url, headers(server), patience(server.source)) as streams:
+            yield streams
+    except InvalidStatus as error:
+        trouble.status = error.response.status_code
+        raise
 
 
 def client(server: McpServerConfigPy, trouble: Trouble) -> httpx2.AsyncClient:
