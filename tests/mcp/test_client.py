@@ -323,7 +323,8 @@ ENDS = {
     "interrupt": "os.kill(os.getpid(), signal.SIGINT)",
 }
 PROGRAM = """
-import gc, os, signal, sys, time
+import faulthandler, gc, os, signal, sys, time
+faulthandler.dump_traceback_later(40, exit=True)
 from mistralrs.mcp.client import McpClient
 from tests.mcp.test_client import McpClientConfigPy, odd
 client = McpClient(McpClientConfigPy([odd("a", {fault!r}, {log!r})]))

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, TypeVar
@@ -58,7 +59,7 @@ class Loop:
         self.closed = True
         try:
             goodbye.result(GOODBYE)
-        except TimeoutError:
+        except FutureTimeoutError:
             log.warning("an MCP server did not end within %g s", GOODBYE)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(GOODBYE)

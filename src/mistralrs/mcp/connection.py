@@ -59,6 +59,7 @@ class Connection:
         self.session: ClientSession | None = None
         self.dispatcher: Dispatcher | None = None
         self.settled = asyncio.Event()  # the first attempt is over
+        self.failed = asyncio.Event()  # an attempt failed since this was cleared
         self.up = asyncio.Event()
         self.ended = asyncio.Event()
         self.changed = asyncio.Event()
@@ -76,6 +77,8 @@ class Connection:
             log.log(level, "MCP server '%s': %s", self.server.id, why)
             self.error = why
             self.settled.set()
+            if not was_up:
+                self.failed.set()
             await self.pause(failures)
 
     async def attempt(self) -> tuple[bool, str]:
@@ -148,12 +151,7 @@ class Connection:
 
     async def news(self) -> bool:
         """Wait; True when the tools changed, False when the connection ended."""
-        waits = [asyncio.ensure_future(e.wait()) for e in (self.changed, self.ended)]
-        try:
-            await asyncio.wait(waits, return_when="FIRST_COMPLETED")
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await first(self.changed, self.ended)
         self.changed.clear()
         return not self.ended.is_set()
 
@@ -217,13 +215,12 @@ class Connection:
     async def connected(self, timeout: float) -> ClientSession:
         """The session; connects first if need be."""
         if self.session is None or self.ended.is_set():
+            self.failed.clear()
             self.wanted.set()
-            try:
-                await asyncio.wait_for(self.up.wait(), min(timeout, self.patience))
-            except (TimeoutError, asyncio.TimeoutError):
-                why = self.error or "still connecting"
-                raise ToolError(f"MCP server '{self.server.id}' is not connected: {why}") from None
-        assert self.session is not None
+            await first(self.up, self.failed, timeout=min(timeout, self.patience))
+        if self.session is None:
+            why = self.error or "still connecting"
+            raise ToolError(f"MCP server '{self.server.id}' is not connected: {why}")
         return self.session
 
     def leave(self) -> None:
@@ -240,6 +237,16 @@ class Connection:
         if self.ended.is_set():
             return ToolError(f"{here}: the server went away during the call")
         return ToolError(f"{here}: {error.message}")
+
+
+async def first(*events: asyncio.Event, timeout: float | None = None) -> None:
+    """Wait until one of the events is set, or until the time is over."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=timeout, return_when="FIRST_COMPLETED")
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def reason(error: BaseException, trouble: Trouble) -> str:
