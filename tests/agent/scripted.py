@@ -1,5 +1,7 @@
 """A model that says what it is told to say, whole or in chunks, and remembers what it was asked."""
 
+from dataclasses import replace
+
 from mistralrs import (
     CalledFunction,
     ChatCompletionChunkResponse,
@@ -26,7 +28,7 @@ def call(name: str, arguments: str = "{}", index: int = 0, id: str = "") -> Tool
 
 
 class Script:
-    """Each turn is a text, or a list of calls, or (text, calls). The last one is said again for ever."""
+    """Each turn is a text, a list of calls, (text, calls) or (text, calls, finish). The last one is said for ever."""
 
     def __init__(self, *turns):
         self.turns, self.asked, self.canceled, self.timeouts = list(turns), [], 0, []
@@ -35,16 +37,23 @@ class Script:
         said = self.turns[min(len(self.asked), len(self.turns) - 1)]
         self.asked.append(request)
         self.timeouts.append(timeout)
-        text, calls = said if isinstance(said, tuple) else (said, [])
+        text, calls, *finish = said if isinstance(said, tuple) else (said, [])
         if isinstance(said, list):
             text, calls = "", said
-        return Turn(self, text, calls, str(len(self.asked)))
+        return Turn(self, text, calls, str(len(self.asked)), *finish)
+
+
+def pieces(one: ToolCallResponse) -> list[ToolCallResponse]:
+    """A call as a stream has it: its name first, then its arguments without a name and an id."""
+    begin = replace(one, function=replace(one.function, arguments=""))
+    rest = [CalledFunction(name="", arguments=part) for part in one.function.arguments]
+    return [begin, *(replace(one, id="", function=part) for part in rest)]
 
 
 class Turn:
-    def __init__(self, script, text, calls, id):
+    def __init__(self, script, text, calls, id, finish=None):
         self.script, self.text, self.calls, self.id = script, text, calls, id
-        self.finish = "tool_calls" if calls else "stop"
+        self.finish = finish or ("tool_calls" if calls else "stop")
 
     def whole(self):
         message = ResponseMessage(content=self.text or None, tool_calls=self.calls or None)
@@ -55,7 +64,8 @@ class Turn:
         for character in self.text:
             yield self.chunk(Delta(content=character))
         for one in self.calls:
-            yield self.chunk(Delta(tool_calls=[one]))
+            for piece in pieces(one):
+                yield self.chunk(Delta(tool_calls=[piece]))
         yield self.chunk(Delta(), self.finish, USAGE)
 
     def chunk(self, delta, finish=None, usage=None):

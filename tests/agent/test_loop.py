@@ -17,7 +17,7 @@ from mistralrs import (
 )
 from mistralrs.agent.callbacks import callback_tools
 from mistralrs.agent.loop import converse
-from mistralrs.agent.rounds import LONGEST, Progress
+from mistralrs.agent.rounds import LONGEST, Progress, Said
 from mistralrs.api import errors
 from tests.agent.scripted import Script, call
 
@@ -55,11 +55,13 @@ def folded(chunks):
     assert {chunk.id for chunk in chunks} == {"1"}, "all chunks of a request have one id"
     choices = [choice for chunk in chunks for choice in chunk.choices]
     text = "".join(choice.delta.content or "" for choice in choices)
-    calls = [c for choice in choices for c in choice.delta.tool_calls or ()]
+    said = Said()
+    for choice in choices:
+        said.add(choice.delta)
     ends = [choice.finish_reason for choice in choices if choice.finish_reason]
     assert len(ends) == 1, "the caller sees one end"
     assert [chunk.usage is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
-    message = ResponseMessage(content=text or None, tool_calls=calls or None)
+    message = ResponseMessage(content=text or None, tool_calls=said.calls or None)
 
     class Folded:
         choices = [Choice(finish_reason=ends[0], index=0, message=message)]
@@ -166,6 +168,14 @@ def test_calls_that_the_caller_runs_come_back_untouched(chat):
     assert response.choices[0].message.tool_calls == both
     assert response.choices[0].message.content == "Let me see."
     assert response.choices[0].finish_reason == "tool_calls"
+    assert len(script.asked) == 1
+
+
+@every_way
+def test_a_call_that_broke_off_is_not_run(chat):
+    script = Script(("", [call("add", '{"a": 1}'), call("add", '{"a": ', 1)], "length"), "never")
+    response = chat(script, ask("add"), ADD)
+    assert response.choices[0].finish_reason == "length"
     assert len(script.asked) == 1
 
 

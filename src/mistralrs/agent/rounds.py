@@ -76,6 +76,7 @@ class Rounds:
         self.request = replace(inner(request), tool_schemas=tools.schemas)
         self.messages = conversation(request)
         self.said = Said()
+        self.finish: str | None = None  # how the turn ended
         self.records: list[AgenticToolCallRecord] = []
         self.usage = Usage()
         self.held: list[ChatCompletionChunkResponse] = []  # chunks of calls that may be ours
@@ -86,6 +87,7 @@ class Rounds:
     def answered(self, response: ChatCompletionResponse) -> None:
         """Take a whole turn."""
         self.said.add(response.choices[0].message)
+        self.finish = response.choices[0].finish_reason
         self.usage = total(self.usage, response.usage)
 
     def streamed(self, chunk: ChatCompletionChunkResponse) -> list[ChatCompletionChunkResponse]:
@@ -97,8 +99,8 @@ class Rounds:
         chunk = replace(chunk, id=self.first.id, created=self.first.created)
         for choice in chunk.choices:
             self.said.add(choice.delta)
-        ends = any(choice.finish_reason == "tool_calls" for choice in chunk.choices)
-        if not self.said.calls and not ends:
+            self.finish = choice.finish_reason or self.finish
+        if not self.said.calls and self.finish != "tool_calls":
             return [chunk]
         self.held.append(chunk)
         return seen(chunk)
@@ -106,7 +108,9 @@ class Rounds:
     def calls(self) -> list[ToolCallResponse]:
         """The calls of this turn that run here: all of them, or none where the caller runs one of them."""
         calls = self.said.calls
-        if self.number >= self.limit or any(c.function.name in self.tools.others for c in calls):
+        if self.finish != "tool_calls" or self.number >= self.limit:
+            return []  # a call that broke off is not run, nor are those before it
+        if any(c.function.name in self.tools.others for c in calls):
             return []
         return calls
 
@@ -143,7 +147,7 @@ class Rounds:
                     list(outcome.images),
                 )
             )
-        self.said, self.held = Said(), []
+        self.said, self.held, self.finish = Said(), [], None
         return [
             self.progress(c, "complete", {"content": r.result_content})
             for c, r in zip(calls, self.records[-len(calls) :])
