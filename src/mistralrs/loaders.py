@@ -25,7 +25,7 @@ from mistralrs.pipeline import Pipeline, Settings, best_device, page_size
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.template import resolve
 from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
-from mistralrs.stream.events import detect
+from mistralrs.stream.format import detect
 
 log = logging.getLogger("mistralrs")
 

@@ -324,7 +324,7 @@ ENDS = {
 }
 PROGRAM = """
 import faulthandler, gc, os, signal, sys, time
-faulthandler.dump_traceback_later(40, exit=True)
+faulthandler.dump_traceback_later(100, exit=True)
 from mistralrs.mcp.client import McpClient
 from tests.mcp.test_client import McpClientConfigPy, odd
 client = McpClient(McpClientConfigPy([odd("a", {fault!r}, {log!r})]))
@@ -344,7 +344,7 @@ def test_no_process_is_left(end, fault, tmp_path):
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         cwd=HERE.parents[1],
     )
     assert pids(log), run.stderr

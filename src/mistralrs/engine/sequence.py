@@ -1,10 +1,11 @@
 """The mutable state of a request inside the engine: a Job and its Sequences, one for each continuation."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mistralrs.api.piece import Finish, Follower, Piece
+from mistralrs.api.piece import Constraint, Finish, Follower, Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.engine.memory import digest
 from mistralrs.engine.penalties import Penalties
@@ -19,6 +20,7 @@ class Job:
     prompt: Prompt
     follow: Callable[[], Follower]
     deliver: Deliver  # called on the engine's thread, must not block
+    constrain: Callable[[], Constraint] | None = None  # to a grammar
     canceled: bool = False
     open: int = 0  # continuations that have not finished
     queued_at: float = field(default_factory=time.perf_counter)
@@ -51,6 +53,9 @@ class Sequence:
         self.tokens = list(prompt.tokens)
         self.prompt_length = self.basis = len(prompt.tokens)
         self.follower = self.job.follow()
+        self.constraint = self.job.constrain and self.job.constrain()
+        self.mask_seconds = math.inf  # that its last mask took
+        self.forced = self.constraint.forced() if self.constraint else []  # tokens that come next
         self.penalties = Penalties.start(prompt.sampling, prompt.tokens)
         room = self.context - self.prompt_length
         self.limit = room if prompt.max_tokens is None else min(room, prompt.max_tokens)
@@ -66,8 +71,11 @@ class Sequence:
         return len(self.tokens) - self.prompt_length
 
     def append(self, token: int) -> None:
-        """Add a sampled token."""
+        """Add a token. One that ends the continuation means nothing to a grammar."""
         self.tokens.append(token)
+        if self.constraint is not None and token not in self.job.prompt.stop_ids:
+            self.constraint.push(token)
+            self.forced = self.forced[1:] or self.constraint.forced()
         if self.penalties is not None:
             self.penalties.history.add(token)
 
@@ -78,7 +86,8 @@ class Sequence:
 
     def ended_by(self, token: int) -> Finish | None:
         """Why the continuation ends with this token, if it does."""
-        if token in self.job.prompt.stop_ids or self.follower.stopped:
+        complete = self.constraint is not None and self.constraint.done
+        if token in self.job.prompt.stop_ids or self.follower.stopped or complete:
             return "stop"
         return "length" if self.generated >= self.limit else None
 

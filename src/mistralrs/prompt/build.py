@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from mistralrs.api.enums import ToolChoice
 from mistralrs.api.errors import ContextLengthError, RequestError, TemplateError
 from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
@@ -15,11 +14,11 @@ from mistralrs.prompt.messages import (
     as_text,
     builtin_tools,
     normalize,
-    parse_tools,
     with_arguments,
 )
 from mistralrs.prompt.template import ChatTemplate
 from mistralrs.prompt.tokenizer import Tokenizer
+from mistralrs.prompt.tools import offer
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,11 @@ class Prompter:
 
     def chat(self, request: ChatCompletionRequest) -> Prompt:
         """Render the messages and tokenize them; the template brings its own special tokens."""
+        tools = offer(request)
         text = self.render(request)
         tokens = self.tokenizer.encode(text, special=False)
-        return self._prompt(request, text, tokens, rules.top_logprobs(request))
+        prompt = self._prompt(request, text, tokens, rules.top_logprobs(request))
+        return replace(prompt, tools=tools.schemas, calls=tools.calls, strict=tools.strict)
 
     def completion(self, request: CompletionRequest) -> Prompt:
         """Tokenize the prompt as it is, with the special tokens that frame a text."""
@@ -141,8 +142,8 @@ def template_variables(request: ChatCompletionRequest) -> dict[str, Any]:
 
 def _tool_variables(request: ChatCompletionRequest) -> dict[str, Any]:
     """Return the tools under every name that templates read; nothing when none are offered."""
-    tools = parse_tools(request.tool_schemas)
-    if not tools or request.tool_choice == ToolChoice.NoTools:
+    tools = list(offer(request).shown)
+    if not tools:
         return {}
     builtin = builtin_tools(tools)
     return {"tools": tools, "xml_tools": tools, **({"builtin_tools": builtin} if builtin else {})}
