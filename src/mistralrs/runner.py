@@ -1,7 +1,7 @@
 """Runner: models by id; a request in, a response or an iterator out."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from mistralrs.api.errors import (
 from mistralrs.api.mcp import McpClientConfigPy
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 from mistralrs.api.responses import (
+    AgenticToolCallRecord,
     ChatCompletionChunkResponse,
     ChatCompletionResponse,
     CompletionResponse,
@@ -41,6 +42,11 @@ class ChatStream(Iterator[ChatCompletionChunkResponse]):
 
     def __next__(self) -> ChatCompletionChunkResponse:
         return next(self._chunks)
+
+    @property
+    def agentic_tool_calls(self) -> Sequence[AgenticToolCallRecord]:
+        """The tool calls that have run so far."""
+        return getattr(self._chat, "records", ())
 
     def close(self) -> None:
         """Cancel what is not finished."""

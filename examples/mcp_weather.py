@@ -1,4 +1,4 @@
-"""Let a model use the tools of an MCP server: `python examples/mcp.py [model id or folder]`.
+"""Let a model use the tools of an MCP server: `python examples/mcp_weather.py [model id or folder]`.
 
 The server is this very file, started again as a child process; any other MCP server works the same way.
 """
@@ -24,8 +24,8 @@ def serve() -> None:
 
     @server.tool()
     def get_weather(city: str) -> str:
-        """Get the current weather of a city."""
-        return f'{{"city": "{city}", "temperature": 21, "condition": "sunny"}}'
+        """The weather of a city"""
+        return "sunny, 14 degrees"
 
     server.run()
 
