@@ -324,3 +324,24 @@ def test_approval_is_remembered_and_denied_altogether():
     assert told(script) == ["ERROR: tools are not permitted here; answer without them"]
     with pytest.raises(errors.RequestError, match="agent_approval_callback"):
         converse(script, ask("add", agent_permission="ask"), ADD, None)
+
+
+def test_canceling_a_task_gives_tools_up():
+    script = Script([call("t")], "never")
+    started, free = threading.Event(), threading.Event()
+
+    def wait(name, arguments):
+        started.set()
+        free.wait(30)
+
+    async def leave():
+        agent = converse(script, ask("t"), callback_tools({"t": wait}, None), None)
+        task = asyncio.create_task(agent.whole_async())
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        free.set()
+
+    asyncio.run(leave())
+    assert len(script.asked) == 1
