@@ -9,6 +9,7 @@ import torch
 
 from mistralrs.api import answer, check, later
 from mistralrs.api.errors import RequestError
+from mistralrs.api.explain import Explanation
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
@@ -21,6 +22,8 @@ from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built
+from mistralrs.load.explain import explain
+from mistralrs.passes.isq import parse
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.grammar import Grammars, Matcher
 from mistralrs.stream.format import Format
@@ -92,7 +95,9 @@ class Pipeline:
     def start(self) -> Engine:
         """An engine over the loaded model."""
         built = self.built
-        body = Body(built.model, torch.device(built.plan.device), built.salt, built.copy)
+        device = torch.device(built.plan.device)
+        encode = built.model.encoder.encode if built.model.encoder else None
+        body = Body(built.model, device, built.salt, built.copy, encode)
         return Engine(body, self.limits)
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
@@ -105,10 +110,7 @@ class Pipeline:
 
     def calling(self, prompt: Prompt) -> Prompt:
         """The prompt with a grammar for calls that have to be made, or have to fit a strict schema."""
-        special = {
-            self.tokenizer.bytes(id).decode(errors="replace"): id for id in self.tokenizer.special
-        }
-        grammar = self.format.grammar(prompt, special)
+        grammar = self.format.grammar(prompt, self.tokenizer.added)
         if grammar is None or prompt.sampling.grammar is not None:
             return prompt
         return replace(prompt, sampling=replace(prompt.sampling, grammar=grammar))
@@ -149,6 +151,28 @@ class Pipeline:
     def header(self) -> Header:
         """The header of the next response."""
         return Header.new(next(self.numbers), self.id)
+
+    def requantize(self, dtype: str) -> None:
+        """Quantize the loaded model anew; requests in flight wait meanwhile, and go on with the new weights."""
+        kind = parse(check.name("dtype", dtype))
+        fixed, count = self.built.fixed(kind)
+        if fixed:
+            log.warning(
+                "%d of %d matrices of '%s' stay as the file has them: quantized already",
+                fixed, count, self.id,
+            )  # fmt: skip
+        if self.engine.failure is not None and not self.closed:
+            self.engine = self.start()
+        self.engine.change(lambda: self.built.requantize(kind)).result()
+
+    def explain(self, bandwidth: float | None, speed: float | None) -> Explanation:
+        """Which kernels and formats the model runs on, and what it reads."""
+        positive = check.number(above=0)
+        if bandwidth is not None:
+            bandwidth = positive("bandwidth", bandwidth)
+        if speed is not None:
+            speed = positive("speed", speed)
+        return explain(self.id, self.built, bandwidth, speed)
 
     def close(self) -> None:
         """End the engine; requests that still run fail with an EngineError."""

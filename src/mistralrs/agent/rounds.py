@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mistralrs.agent.toolset import Toolset, inner
+from mistralrs.agent.toolset import Toolset, changed, inner
 from mistralrs.api.enums import ToolChoice
 from mistralrs.api.record import Record
 from mistralrs.api.requests import ChatCompletionRequest
@@ -73,7 +73,7 @@ class Rounds:
     def __init__(self, request: ChatCompletionRequest, tools: Toolset):
         self.tools, self.number = tools, 0
         self.limit = request.max_tool_rounds or ROUNDS
-        self.request = replace(inner(request), tool_schemas=tools.schemas)
+        self.request = changed(inner(request), tool_schemas=tools.schemas)
         self.messages = conversation(request)
         self.said = Said()
         self.finish: str | None = None  # how the turn ended
@@ -168,7 +168,7 @@ class Rounds:
             choice = ToolChoice.Auto
         if self.number >= self.limit:
             choice = ToolChoice.NoTools
-        return replace(self.request, messages=self.messages, tool_choice=choice)
+        return changed(self.request, messages=self.messages, tool_choice=choice)
 
     def response(self, last: ChatCompletionResponse) -> ChatCompletionResponse:
         """The response to the caller: the last turn, with what happened before."""

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
 
 from mistralrs.agent.dispatch import dispatched
 from mistralrs.api.enums import ToolChoice
@@ -49,7 +51,7 @@ def toolset(request: ChatCompletionRequest, tools: Sequence[Tool]) -> Toolset | 
 
 def inner(request: ChatCompletionRequest) -> ChatCompletionRequest:
     """The request as the model gets it: without the arguments that only the loop reads."""
-    return replace(
+    return changed(
         request,
         web_search_options=None,
         max_tool_rounds=None,
@@ -57,3 +59,11 @@ def inner(request: ChatCompletionRequest) -> ChatCompletionRequest:
         agent_permission=None,
         agent_approval_callback=None,
     )
+
+
+def changed(request: ChatCompletionRequest, **fields: Any) -> ChatCompletionRequest:
+    """A request with other fields; what was checked and converted when it was made is not checked again."""
+    other = copy(request)
+    for name, value in fields.items():
+        object.__setattr__(other, name, value)
+    return other

@@ -60,3 +60,5 @@ class Prompt:
     )  # name: schema of the parameters
     calls: Calls = "auto"
     strict: frozenset[str] = frozenset()  # tools whose arguments must fit the schema
+    media: Mapping[int, Any] = field(default_factory=dict)  # nn/media.py's Media by number
+    positions: Any = None  # a tensor [3, len(tokens)] where rope has several axes

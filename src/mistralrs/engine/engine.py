@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,11 +15,13 @@ from mistralrs.api.errors import EngineError, MistralRsError
 from mistralrs.api.piece import Piece, Token
 from mistralrs.engine import batch
 from mistralrs.engine.masks import Masks
+from mistralrs.engine.media import Encoded
 from mistralrs.engine.memory import Pages, Slots
 from mistralrs.engine.sampler import Bits, Row, sample
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
 from mistralrs.nn.batch import Batch
+from mistralrs.nn.media import Media
 
 log = logging.getLogger("mistralrs.engine")
 
@@ -48,6 +51,7 @@ class Body:
     copy: Callable[[int, int], None] | None = (
         None  # state of one slot to another; None: no such layers
     )
+    encode: Callable[[Media], torch.Tensor] | None = None  # a medium -> [rows, W]; None: only text
 
 
 class Engine:
@@ -57,10 +61,12 @@ class Engine:
         self.body, self.limits = body, limits
         self.masks = Masks()
         self.pages = Pages(limits.pages, limits.page_size, limits.reuse and limits.keep)
+        self.encoded = Encoded(body.encode) if body.encode else None
         slots = body.copy and Slots(limits.max_running, limits.snapshots, body.copy)
         self.scheduler = Scheduler(self.pages, limits.max_running, limits.budget, slots)
         self.inbox: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
         self.jobs: dict[Job, list[Sequence]] = {}
+        self.changes: set[Future[None]] = set()
         self.failure: BaseException | None = None  # set once the loop has ended
         self.thread = threading.Thread(target=self.run, name="mistralrs-engine", daemon=True)
         self.thread.start()
@@ -83,6 +89,27 @@ class Engine:
         self.inbox.put(action)
         if self.failure is not None:
             self.refuse(self.failure)
+
+    def change(self, action: Callable[[], None]) -> Future[None]:
+        """Change the weights between two steps. What was computed with the old ones is then computed again.
+
+        The result comes when it is done; an error of `action` becomes the future's.
+        """
+        future: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                action()
+                future.set_result(None)
+            except Exception as error:
+                future.set_exception(error)
+            finally:
+                self.forget()
+
+        self.changes.add(future)
+        future.add_done_callback(self.changes.discard)
+        self.call(run)
+        return future
 
     def close(self) -> None:
         """End the thread; jobs that still run fail with an EngineError."""
@@ -110,6 +137,9 @@ class Engine:
 
     def refuse(self, failure: BaseException) -> None:
         """Fail what arrived after the end."""
+        for future in list(self.changes):
+            if not future.done():
+                future.set_exception(failure)
         while True:
             try:
                 item = self.inbox.get_nowait()
@@ -117,6 +147,14 @@ class Engine:
                 return
             if isinstance(item, Job):
                 item.deliver(failure)
+
+    def forget(self) -> None:
+        """Let no cached content be used any more: running sequences compute their tokens again."""
+        for sequence in reversed(list(self.scheduler.running)):  # their order stays
+            self.scheduler.preempt(sequence)
+        for sequence in [s for group in self.jobs.values() for s in group if s.finish is None]:
+            sequence.snapshot = None
+        self.scheduler.clear()
 
     def receive(self) -> bool:
         """Take what has arrived, waiting when there is nothing to do; False to end."""
@@ -188,8 +226,9 @@ class Engine:
         """The sampled token, or its error, of every sequence that reaches its end in this step."""
         ends = [t.sequence for t in turns if t.sequence.pending == t.tokens]
         masks = self.masks.start(ends)
+        rows = self.encoded.rows if self.encoded else None
         try:
-            logits = self.body.model(batch.build(turns, self.body.device))
+            logits = self.body.model(batch.build(turns, self.body.device, rows))
         finally:
             masks.wait()
         tokens = sample(logits, [row(s, masks.of(s)) for s in ends]) if ends else []

@@ -5,10 +5,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
 from mistralrs.api.piece import Constraint, Finish, Follower, Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.engine.memory import digest
 from mistralrs.engine.penalties import Penalties
+from mistralrs.nn.media import runs
 
 Deliver = Callable[[Piece | BaseException], None]
 
@@ -52,6 +56,9 @@ class Sequence:
         prompt = self.job.prompt
         self.tokens = list(prompt.tokens)
         self.prompt_length = self.basis = len(prompt.tokens)
+        media = prompt.media
+        spans = runs(prompt.tokens) if any(m.joined for m in media.values()) else ()
+        self.joined = [(first, end) for number, first, end in spans if media[number].joined]
         self.follower = self.job.follow()
         self.constraint = self.job.constrain and self.job.constrain()
         self.mask_seconds = math.inf  # that its last mask took
@@ -69,6 +76,21 @@ class Sequence:
     def generated(self) -> int:
         """Tokens sampled so far."""
         return len(self.tokens) - self.prompt_length
+
+    def axes(self, at: Tensor) -> Tensor:
+        """Positions [3, n] of the tokens `at` [n]; what follows the prompt counts on from its highest."""
+        given = self.job.prompt.positions
+        if given is None:
+            return at.expand(3, -1)
+        beyond = at[at >= self.prompt_length] - self.prompt_length + 1 + given.max()
+        return torch.cat((given[:, at[at < self.prompt_length]], beyond.expand(3, -1)), 1)
+
+    def whole(self, end: int) -> int:
+        """`end`, or the nearest place where no run of joined rows is cut: before it, or after it if it starts now."""
+        for first, last in self.joined:
+            if first < end < last:
+                return first if first > self.computed else last
+        return end
 
     def append(self, token: int) -> None:
         """Add a token. One that ends the continuation means nothing to a grammar."""

@@ -15,7 +15,7 @@ namespace ISA {
 
 constexpr int PARTS = TILE / W;        // vectors of a tile
 constexpr int HEIGHT = W == 16 ? 8 : 4;  // rows of x in the highest tile of outputs: enough sums to hide their latency
-constexpr int64_t CACHED = 128 << 10;  // bytes of x that pass over a few tiles of weights together
+constexpr int64_t CACHED = 128 << 10;    // bytes of x that pass over a few tiles of weights together
 
 // The parts of one quantized row.
 struct Row {
@@ -123,44 +123,62 @@ template <int Base_, int Extra_, int Group_, bool Super_, int Zero_>
 struct Shape {
   static constexpr int Base = Base_, Extra = Extra_, Group = Group_, Zero = Zero_;
   static constexpr bool Super = Super_, Signed = Zero_ == 128;
+  static constexpr int Bytes = 64 * (Base + Extra);                       // of the codes of 32 inputs of a tile
+  static constexpr int Block = Super ? 256 : 32;                          // inputs that share a float16
+  static constexpr int Part = Super ? 32 + 256 / Group * (int)TILE : 32;  // bytes of their scales
   // Quads whose products fit in 16 bits together. Centered codes reach half as far: all of a group fits.
   static constexpr int Quads = Group / 4, Safe = WIDE ? Quads : Signed ? 1 : Base + Extra == 5 && Zero == 0 ? 4 : Quads;
 };
 
+// Codes of T tiles as they lie in memory.
+template <class S, int T>
+struct Packed {
+  const uint8_t* at[T];
+
+  INLINE Packed group(int64_t g) const {
+    Packed next;
+    UNROLL for (int t = 0; t < T; ++t) next.at[t] = at[t] + g * S::Bytes;
+    return next;
+  }
+  template <int Q>
+  INLINE ints code(int j) const {
+    const ints code = unpack<S::Base, S::Extra, Q>(at[j / PARTS] + j % PARTS * 4 * W);
+    return S::Signed && WIDE ? flip(code) : code;
+  }
+};
+
 // Products over 32 inputs with the integer scales of their groups: whole[i][j], exact.
-template <class S, int M>
-INLINE inline void products(const uint8_t* codes, const int8_t* scales, const Row (&x)[M], int64_t k, ints (&whole)[M][PARTS]) {
+template <class S, int M, int P, int T>
+INLINE inline void products(const Packed<S, T>& codes, const int8_t* const (&scales)[T], const Row (&x)[M], int64_t k,
+                            ints (&whole)[M][P]) {
   each<0, 8 / S::Quads>([&](auto half) INLINE {
     constexpr int h = decltype(half)::value;
     each<0, S::Quads / S::Safe>([&](auto piece) INLINE {
       constexpr int first = h * S::Quads + decltype(piece)::value * S::Safe;
-      ints acc[M][PARTS];
+      ints acc[M][P];
       UNROLL for (int i = 0; i < M; ++i) {
         ints start = zeros();
         if constexpr (S::Zero && (WIDE || !S::Signed)) {
           start = centered(quad(x[i].pairs + k / 4 + 4 * h), S::Zero);
           if constexpr (S::Group == 32) start = merge(start, centered(quad(x[i].pairs + k / 4 + 4), S::Zero));
         }
-        UNROLL for (int j = 0; j < PARTS; ++j) acc[i][j] = start;
+        UNROLL for (int j = 0; j < P; ++j) acc[i][j] = start;
       }
       each<first, first + S::Safe>([&](auto place) INLINE {
         constexpr int q = decltype(place)::value;
-        ints w[PARTS];
-        UNROLL for (int j = 0; j < PARTS; ++j) {
-          w[j] = unpack<S::Base, S::Extra, q>(codes + 4 * W * j);
-          if constexpr (S::Signed && WIDE) w[j] = flip(w[j]);
-        }
+        ints w[P];
+        UNROLL for (int j = 0; j < P; ++j) w[j] = codes.template code<q>(j);
         UNROLL for (int i = 0; i < M; ++i) {
           const ints v = quad(x[i].codes + k + 4 * q);
-          UNROLL for (int j = 0; j < PARTS; ++j) {
+          UNROLL for (int j = 0; j < P; ++j) {
             acc[i][j] = S::Signed && !WIDE ? dot_signed(w[j], v) : dot(acc[i][j], w[j], v);
             if constexpr (S::Safe > 1) PIN(acc[i][j]);
           }
         }
       });
-      UNROLL for (int j = 0; j < PARTS; ++j) {
+      UNROLL for (int j = 0; j < P; ++j) {
         ints scale = zeros();
-        if constexpr (S::Super) scale = load_scale(scales + h * TILE + W * j);
+        if constexpr (S::Super) scale = load_scale(scales[j / PARTS] + h * TILE + j % PARTS * W);
         UNROLL for (int i = 0; i < M; ++i) {
           const ints closed = S::Super ? close(acc[i][j], scale) : close(acc[i][j]);
           whole[i][j] = first == 0 ? closed : plus(whole[i][j], closed);
@@ -171,80 +189,106 @@ INLINE inline void products(const uint8_t* codes, const int8_t* scales, const Ro
   });
 }
 
-// sum[i][j] += the scaled products of M rows with one tile.
-template <class S, int M>
-inline void tile_dots(const uint8_t* scales, const uint8_t* codes, const Row (&x)[M], int64_t inner, vec (&sum)[M][PARTS]) {
-  constexpr int64_t group_bytes = 64 * (S::Base + S::Extra);
-  constexpr int count = S::Super ? 8 : 1;  // times 32 inputs in a block
-  constexpr int64_t part = S::Super ? 32 + 256 / S::Group * TILE : 32;
-  for (int64_t b = 0; b < inner / (32 * count); ++b, scales += part) {
-    if constexpr (!S::Super) {
-      ints whole[M][PARTS];
-      products<S, M>(codes, nullptr, x, 32 * b, whole);
-      codes += group_bytes;
-      UNROLL for (int j = 0; j < PARTS; ++j) {
-        const vec d = load_f16(scales + 2 * W * j);
-        UNROLL for (int i = 0; i < M; ++i)
-          sum[i][j] = fma(mul(floats(whole[i][j]), d), set(x[i].scales[b]), sum[i][j]);
-      }
-      continue;
+// sum[i][j] += the scaled products of M rows with one block of T tiles, whose inputs begin at k.
+template <class S, int M, int P, int T>
+INLINE inline void block_dots(const Packed<S, T>& codes, const uint8_t* const (&scales)[T], const Row (&x)[M], int64_t k,
+                              vec (&sum)[M][P]) {
+  if constexpr (!S::Super) {
+    const int8_t* none[T] = {};
+    ints whole[M][P];
+    products<S, M>(codes, none, x, k, whole);
+    UNROLL for (int j = 0; j < P; ++j) {
+      const vec d = load_f16(scales[j / PARTS] + j % PARTS * 2 * W);
+      UNROLL for (int i = 0; i < M; ++i)
+        sum[i][j] = fma(mul(floats(whole[i][j]), d), set(x[i].scales[k / 32]), sum[i][j]);
     }
-    vec block[M][PARTS];
+  } else {
+    vec block[M][P];
     clear(block);
-    for (int g = 0; g < count; ++g, codes += group_bytes) {
-      const int64_t k = 32 * (b * count + g);
-      ints whole[M][PARTS];
-      products<S, M>(codes, (const int8_t*)scales + 32 + g * (32 / S::Group) * TILE, x, k, whole);
+    for (int g = 0; g < 8; ++g, k += 32) {
+      const int8_t* small[T];
+      UNROLL for (int t = 0; t < T; ++t) small[t] = (const int8_t*)scales[t] + 32 + g * (32 / S::Group) * TILE;
+      ints whole[M][P];
+      products<S, M>(codes.group(g), small, x, k, whole);
       UNROLL for (int i = 0; i < M; ++i) {
         const vec scale = set(x[i].scales[k / 32]);
-        UNROLL for (int j = 0; j < PARTS; ++j) block[i][j] = fma(floats(whole[i][j]), scale, block[i][j]);
+        UNROLL for (int j = 0; j < P; ++j) block[i][j] = fma(floats(whole[i][j]), scale, block[i][j]);
       }
     }
-    UNROLL for (int j = 0; j < PARTS; ++j) {
-      const vec d = load_f16(scales + 2 * W * j);
+    UNROLL for (int j = 0; j < P; ++j) {
+      const vec d = load_f16(scales[j / PARTS] + j % PARTS * 2 * W);
       UNROLL for (int i = 0; i < M; ++i) sum[i][j] = fma(block[i][j], d, sum[i][j]);
     }
   }
 }
 
-// M rows of the order from r on times the tile that begins with output n.
-template <class S, int M>
-inline void block(const Affine& a, const Layout& l, const uint8_t* tile, int64_t r, int64_t n) {
-  int64_t place[M];
-  Row x[M];
-  for (int i = 0; i < M; ++i) {
-    place[i] = a.order ? a.order[r + i] : r + i;
-    x[i] = Row(a.x + place[i] * row_bytes(a.inner), a.inner);
-  }
-  vec sum[M][PARTS];
-  clear(sum);
-  for (int j = 0; a.bias && j < PARTS && n + W * j < a.cols; ++j) {
-    const vec bias = load_some(a.bias + n + W * j, a.cols - n - W * j);
-    for (int i = 0; i < M; ++i) sum[i][j] = bias;
-  }
-  if (l.mins) subtract_mins<M>(l, tile, x, a.inner, sum);
-  tile_dots<S, M>(tile + l.scales(a.inner), tile + l.codes(a.inner), x, a.inner, sum);
-  for (int i = 0; i < M; ++i) {
-    for (int j = 0; j < PARTS && n + W * j < a.cols; ++j)
-      store_some(a.y + place[i] * a.cols + n + W * j, sum[i][j], a.cols - n - W * j);
+// Row r of the order: its place in x and y.
+inline int64_t place(const Affine& a, int64_t r) { return a.order ? a.order[r] : r; }
+
+// sum = bias - mins for M rows and T tiles from output n on.
+template <int M, int T>
+inline void start(const Affine& a, const Layout& l, const uint8_t* const (&tile)[T], const Row (&x)[M], int64_t n,
+                  vec (&sum)[M][T * PARTS]) {
+  UNROLL for (int t = 0; t < T; ++t) {
+    vec one[M][PARTS];
+    clear(one);
+    for (int j = 0; a.bias && j < PARTS && n + W * j < a.cols; ++j) {
+      const vec bias = load_some(a.bias + n + W * j, a.cols - n - W * j);
+      for (int i = 0; i < M; ++i) one[i][j] = bias;
+    }
+    if (l.mins) subtract_mins<M>(l, tile[t], x, a.inner, one);
+    UNROLL for (int i = 0; i < M; ++i) {
+      UNROLL for (int j = 0; j < PARTS; ++j) sum[i][t * PARTS + j] = one[i][j];
+    }
+    n += TILE;
   }
 }
 
-// Rows [top, bottom) of the order times tiles [first, last) of the matrix at w.
+// M rows of the order from r on times T tiles, the first of which begins with output n: the weights are read once.
+template <class S, int M, int T>
+inline void rows_times_tiles(const Affine& a, const Layout& l, const uint8_t* first, int64_t r, int64_t n) {
+  constexpr int P = T * PARTS;
+  Row x[M];
+  for (int i = 0; i < M; ++i) x[i] = Row(a.x + place(a, r + i) * row_bytes(a.inner), a.inner);
+  const uint8_t *tile[T], *scales[T];
+  Packed<S, T> codes;
+  for (int t = 0; t < T; ++t) {
+    tile[t] = first + t * l.bytes(a.inner);
+    scales[t] = tile[t] + l.scales(a.inner), codes.at[t] = tile[t] + l.codes(a.inner);
+  }
+  vec sum[M][P];
+  start(a, l, tile, x, n, sum);
+  for (int64_t k = 0; k < a.inner; k += S::Block) {
+    block_dots<S, M>(codes, scales, x, k, sum);
+    codes = codes.group(S::Block / 32);
+    UNROLL for (int t = 0; t < T; ++t) scales[t] += S::Part;
+  }
+  for (int i = 0; i < M; ++i) {
+    for (int j = 0; j < P && n + W * j < a.cols; ++j)
+      store_some(a.y + place(a, r + i) * a.cols + n + W * j, sum[i][j], a.cols - n - W * j);
+  }
+}
+
+// Rows [top, bottom) of the order times tiles [first, last) of the matrix at w. One row or two read two tiles at once: the
+// more streams there are, the more of them the memory delivers.
 template <class S>
 inline void region(const Affine& a, const Layout& l, const uint8_t* w, int64_t top, int64_t bottom, int64_t first,
                    int64_t last) {
   const int64_t size = l.bytes(a.inner);
-  for (int64_t t = first; t < last; ++t) {
-    const uint8_t* tile = w + t * size;
-    for (int64_t r = top; r < bottom;) {
-      const int64_t left = bottom - r;
-      if (left >= HEIGHT) {
-        block<S, HEIGHT>(a, l, tile, r, t * TILE);
-        r += HEIGHT;
+  for (int64_t t = first, step; t < last; t += step) {
+    step = bottom - top <= 2 && last - t >= 2 ? 2 : 1;
+    for (int64_t r = top, left; r < bottom;) {
+      auto run = [&](auto rows, auto tiles) {
+        rows_times_tiles<S, decltype(rows)::value, decltype(tiles)::value>(a, l, w + t * size, r, t * TILE);
+        r += rows.value;
+      };
+      left = bottom - r;
+      if (step == 2) {
+        constant<2>(left, [&](auto rows) { run(rows, Int<2>()); });
+      } else if (left >= HEIGHT) {
+        run(Int<HEIGHT>(), Int<1>());
       } else {
-        constant<4>(least(4, left), [&](auto m) { block<S, decltype(m)::value>(a, l, tile, r, t * TILE); });
-        r += least(4, left);
+        constant<4>(least(4, left), [&](auto rows) { run(rows, Int<1>()); });
       }
     }
   }

@@ -38,23 +38,67 @@ constexpr Fields FIELDS[] = {
     {14, 210, 256, {0, 4, 64}, {128, 2, 32}, Scales::bytes, 192, 208, -1, false},
 };
 
-// `visit(byte of the field, its shift, code)` for the codes of a plane in order.
-template <class Visit>
-void walk(const Plane& p, int count, Visit visit) {
-  const int per = 8 / p.bits;
-  for (int first = 0, code = 0; code < count; first += p.run)
-    for (int s = 0; s < per; ++s)
-      for (int l = 0; l < p.run; ++l) visit(p.at + first + l, s * p.bits, code++);
+constexpr uint64_t EVERY = 0x0101010101010101;  // times a byte: that byte eight times
+
+uint64_t eight(const uint8_t* p) {
+  uint64_t word;
+  memcpy(&word, p, 8);
+  return word;
+}
+void put_eight(uint8_t* p, uint64_t word) { memcpy(p, &word, 8); }
+
+// Eight codes at a time; a run is a multiple of them.
+template <int Bits, int Run>
+void read_plane(const uint8_t* raw, int count, int shift, uint8_t* codes) {
+  constexpr uint64_t mask = ((1 << Bits) - 1) * EVERY;
+  for (int code = 0; code < count; raw += Run)
+    for (int s = 0; s < 8; s += Bits)
+      for (int l = 0; l < Run; l += 8, code += 8)
+        put_eight(codes + code, eight(codes + code) | (eight(raw + l) >> s & mask) << shift);
+}
+
+template <int Bits, int Run>
+void write_plane(uint8_t* raw, int count, int shift, const uint8_t* codes) {
+  constexpr uint64_t mask = ((1 << Bits) - 1) * EVERY;
+  for (int first = 0; first < count; first += 8 / Bits * Run, raw += Run)
+    for (int l = 0; l < Run; l += 8) {
+      uint64_t word = 0;
+      for (int s = 0; s < 8 / Bits; ++s) word |= (eight(codes + first + s * Run + l) >> shift & mask) << s * Bits;
+      put_eight(raw + l, word);
+    }
+}
+
+// `body` with the bits and the run of a plane as types.
+template <int Bits, int Run>
+struct Runs {
+  static constexpr int bits = Bits, run = Run;
+};
+template <class Body>
+void shaped(const Plane& p, Body body) {
+  switch (p.bits * 100 + p.run) {
+    case 132: return body(Runs<1, 32>());
+    case 232: return body(Runs<2, 32>());
+    case 416: return body(Runs<4, 16>());
+    case 432: return body(Runs<4, 32>());
+    case 464: return body(Runs<4, 64>());
+    case 832: return body(Runs<8, 32>());
+  }
 }
 
 void read_codes(const Plane& p, const uint8_t* raw, int count, int shift, uint8_t* codes) {
-  const int mask = (1 << p.bits) - 1;
-  walk(p, count, [=](int at, int from, int code) { codes[code] |= (uint8_t)((raw[at] >> from & mask) << shift); });
+  if (p.run == 1) {  // 32 single bits
+    for (int i = 0; i < count; ++i) codes[i] |= (uint8_t)((raw[p.at + i / 8] >> i % 8 & 1) << shift);
+    return;
+  }
+  shaped(p, [&](auto r) { read_plane<r.bits, r.run>(raw + p.at, count, shift, codes); });
 }
 
 void write_codes(const Plane& p, uint8_t* raw, int count, int shift, const uint8_t* codes) {
-  const int mask = (1 << p.bits) - 1;
-  walk(p, count, [=](int at, int from, int code) { raw[at] |= (uint8_t)((codes[code] >> shift & mask) << from); });
+  if (p.run == 1) {
+    for (int i = 0; i < count; ++i) raw[p.at + i / 8] |= (uint8_t)((codes[i] >> shift & 1) << i % 8);
+    return;
+  }
+  shaped(p, [&](auto r) { write_plane<r.bits, r.run>(raw + p.at, count, shift, codes); });
 }
 
 void read_scales(Scales kind, const uint8_t* s, Block& b) {
@@ -97,8 +141,16 @@ int block_size(const Fields& f) { return f.size; }
 
 int block_values(const Fields& f) { return f.count; }
 
+void clear(Block& b, int count) {
+  memset(b.codes, 0, count);
+  b.d = b.dmin = 0;
+  if (count < 256) return;
+  memset(b.scales, 0, sizeof b.scales);
+  memset(b.mins, 0, sizeof b.mins);
+}
+
 void read(const Fields& f, const uint8_t* raw, Block& b) {
-  memset(&b, 0, sizeof b);
+  clear(b, f.count);
   read_codes(f.low, raw, f.count, 0, b.codes);
   if (f.high.bits) read_codes(f.high, raw, f.count, f.low.bits, b.codes);
   if (f.scales >= 0) read_scales(f.kind, raw + f.scales, b);

@@ -20,29 +20,67 @@ struct Place {
         codes(tile + l.codes(inner) + index * (l.block / 32) * 64 * l.bits()) {}
 };
 
-// `visit(bytes of the row in a plane, quad, lowest bit there, lowest bit in the code, bits)` for both sorts of planes.
-template <class Visit>
-void planes(const Layout& l, uint8_t* codes, int row, Visit visit) {
-  for (int quad = 0; quad < l.block / 4; ++quad) {
-    uint8_t* group = codes + quad / 8 * 64 * l.bits() + 4 * row;
-    const int k = quad % 8, per = 8 / l.base;
-    visit(group + k / per * 64, quad, k % per * l.base, 0, l.base);
-    if (!l.extra) continue;
-    const int share = 8 / l.extra;
-    visit(group + (l.base + k / share) * 64, quad, k % share * l.extra, l.base, l.extra);
+constexpr uint32_t mask(int bits) { return (uint32_t)((1ull << bits) - 1) * 0x01010101u; }
+
+uint32_t word_at(const uint8_t* p) {
+  uint32_t word;
+  memcpy(&word, p, 4);
+  return word;
+}
+void put_word(uint8_t* p, uint32_t word) { memcpy(p, &word, 4); }
+
+// The eight quads of 32 codes of a row -> its words in one sort of planes: Bits bits of a code, from bit From on.
+template <int Bits, int From>
+void put_planes(const uint8_t* codes, uint8_t* out) {
+  constexpr int per = Bits ? 8 / Bits : 1;
+  for (int p = 0; p < Bits; ++p) {
+    uint32_t word = 0;
+    for (int i = 0; i < per; ++i) word |= (word_at(codes + 4 * (p * per + i)) >> From & mask(Bits)) << i * Bits;
+    put_word(out + 64 * p, word);
   }
 }
 
-uint32_t mask(int bits) { return ((1u << bits) - 1) * 0x01010101u; }
+template <int Bits, int From>
+void get_planes(const uint8_t* in, uint8_t* codes) {
+  constexpr int per = Bits ? 8 / Bits : 1;
+  for (int q = 0; Bits && q < 8; ++q) {
+    const uint32_t word = (word_at(in + q / per * 64) >> q % per * Bits & mask(Bits)) << From;
+    put_word(codes + 4 * q, word_at(codes + 4 * q) | word);
+  }
+}
+
+// All codes of a block of one row; `codes` of the place: of its tile.
+template <int Base, int Extra>
+struct Codes {
+  static void put(const uint8_t* codes, int count, uint8_t* out) {
+    for (int i = 0; i < count; i += 32, out += 64 * (Base + Extra)) {
+      put_planes<Base, 0>(codes + i, out);
+      put_planes<Extra, Base>(codes + i, out + 64 * Base);
+    }
+  }
+  static void get(const uint8_t* in, int count, uint8_t* codes) {
+    for (int i = 0; i < count; i += 32, in += 64 * (Base + Extra)) {
+      get_planes<Base, 0>(in, codes + i);
+      get_planes<Extra, Base>(in + 64 * Base, codes + i);
+    }
+  }
+};
+
+// `body` with the planes of a layout as a type.
+template <class Body>
+void planes(const Layout& l, Body body) {
+  switch (l.base * 10 + l.extra) {
+    case 20: return body(Codes<2, 0>());
+    case 21: return body(Codes<2, 1>());
+    case 40: return body(Codes<4, 0>());
+    case 41: return body(Codes<4, 1>());
+    case 42: return body(Codes<4, 2>());
+    case 80: return body(Codes<8, 0>());
+  }
+}
 
 void put(const Layout& l, const Place& p, int row, const Block& b) {
-  planes(l, p.codes, row, [&](uint8_t* at, int quad, int low, int from, int bits) {
-    uint32_t word, old;
-    memcpy(&word, b.codes + 4 * quad, 4);
-    memcpy(&old, at, 4);
-    old |= (word >> from & mask(bits)) << low;
-    memcpy(at, &old, 4);
-  });
+  planes(l, [&](auto c) { c.put(b.codes, l.block, p.codes + 4 * row); });
   memcpy(p.scales + 2 * row, &b.d, 2);
   if (l.mins) memcpy(p.mins + 2 * row, &b.dmin, 2);
   for (int g = 0; l.super() && g < l.block / l.group; ++g) {
@@ -52,14 +90,8 @@ void put(const Layout& l, const Place& p, int row, const Block& b) {
 }
 
 void get(const Layout& l, const Place& p, int row, Block& b) {
-  memset(&b, 0, sizeof b);
-  planes(l, p.codes, row, [&](uint8_t* at, int quad, int low, int from, int bits) {
-    uint32_t word, old;
-    memcpy(&old, at, 4);
-    memcpy(&word, b.codes + 4 * quad, 4);
-    word |= (old >> low & mask(bits)) << from;
-    memcpy(b.codes + 4 * quad, &word, 4);
-  });
+  clear(b, l.block);
+  planes(l, [&](auto c) { c.get(p.codes + 4 * row, l.block, b.codes); });
   memcpy(&b.d, p.scales + 2 * row, 2);
   if (l.mins) memcpy(&b.dmin, p.mins + 2 * row, 2);
   for (int g = 0; l.super() && g < l.block / l.group; ++g) {
@@ -107,7 +139,9 @@ void pack(int format, const uint8_t* raw, uint8_t* packed, int64_t rows, int64_t
   const int64_t blocks = inner / l.block;
   auto tile = [&](int64_t t) {
     uint8_t* out = packed + t * l.bytes(inner);
-    memset(out, 0, l.bytes(inner));
+    const int64_t used = l.scales(inner) + blocks * l.part();
+    memset(out + used, 0, l.codes(inner) - used);
+    if (t * TILE + TILE > rows) memset(out, 0, l.bytes(inner));  // rows that nothing fills
     Block b;
     for (int64_t index = 0; index < blocks; ++index) {
       const Place place(l, out, inner, index);
