@@ -14,8 +14,8 @@ from mistralrs.api.errors import (
     NotSupportedError,
     RequestError,
 )
-from mistralrs.api.mcp import McpClientConfigPy
 from mistralrs.api.explain import Explanation
+from mistralrs.api.mcp import McpClientConfigPy
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 from mistralrs.api.responses import (
     AgenticToolCallRecord,
