@@ -236,6 +236,8 @@ def fill(model: Decoder, tensors: Tensors, target: Target, isq: Isq) -> None:
                 place(module, leaf, weight if isinstance(module, Embedding) else packed(weight))
             else:
                 target.put(module, leaf, lazy)
+            lazy.release()
     if hasattr(model, "lm_head") and HEAD not in tensors:
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
         place(model.lm_head, "weight", packed(tied))
+        tensors["model.embed_tokens.weight"].release()
