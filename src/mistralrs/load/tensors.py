@@ -71,7 +71,9 @@ def open_bytes(path: Path) -> Bytes:
     return _Reader(path) if os.environ.get("MISTRALRS_NO_MMAP") == "1" else _Mapping(path)
 
 
-def lazy(path: Path, data: Bytes, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Lazy:
+def stored(
+    path: Path, data: Bytes, offset: int, dtype: torch.dtype, shape: tuple[int, ...]
+) -> Lazy:
     """A tensor of a file."""
     size = prod(shape) * dtype.itemsize
     return Lazy(
@@ -181,7 +183,7 @@ def read_safetensors(path: Path) -> dict[str, Lazy]:
 
 def _lazy(path: Path, data: Bytes, start: int, entry: Mapping[str, Any]) -> Lazy:
     offset = start + entry["data_offsets"][0]
-    return lazy(path, data, offset, DTYPES[entry["dtype"]], tuple(entry["shape"]))
+    return stored(path, data, offset, DTYPES[entry["dtype"]], tuple(entry["shape"]))
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
