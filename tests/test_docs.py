@@ -72,12 +72,27 @@ def test_dependencies_have_a_reason() -> None:
     assert [package for package in wanted - {"mistralrs"} if package not in page] == []
 
 
+def arguments(example: str, folder: Path) -> list[str]:
+    """What an example needs that cannot do with the demo model: a tiny random one that reads images."""
+    if example != "examples/vision.py":
+        return []
+    from tests.models.media import case, llava
+
+    model = case.save(llava.CASES[""], case.reference(llava.CASES[""]), folder / "model")
+    case.picture(80, 60).save(folder / "photo.png")
+    return [str(model), str(folder / "photo.png")]
+
+
 @demo_runs
 @pytest.mark.parametrize("example", EXAMPLES, ids=name)
 def test_example(
-    example: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    example: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [name(example)])
+    monkeypatch.setattr(sys, "argv", [name(example), *arguments(name(example), tmp_path)])
+    capsys.readouterr()
     runpy.run_path(str(example), run_name="__main__")
     out, err = capsys.readouterr()
     assert out.strip()

@@ -1,6 +1,7 @@
 """The demo model as GGUF files through a Runner: the same text, tokenizer and template as from its folder."""
 
 import json
+import re
 
 import pytest
 
@@ -74,6 +75,15 @@ def load(which: Which) -> Runner:
 def test_greedy_text(demo, files, more):
     with load(Which.GGUF(str(files), "demo-F32.gguf", dtype=ModelDType.F32, **more)) as runner:
         assert say(runner) == say(demo)
+
+
+def test_a_grammar(files):
+    rule = dict(grammar=" ?[a-z]{3} (cats|dogs)", grammar_type="regex", max_tokens=30)
+    with load(Which.GGUF(str(files), "demo-F32.gguf")) as runner:
+        request = CompletionRequest("I see", seed=2, **rule)
+        assert re.fullmatch(
+            rule["grammar"], runner.send_completion_request(request).choices[0].text
+        )
 
 
 def test_quantized_text(files):

@@ -147,15 +147,17 @@ def test_functions_are_short() -> None:
 
 @pytest.mark.parametrize("folder", ["models"])
 def test_registry_is_complete(folder: str) -> None:
-    """REGISTRY in a folder's __init__.py is a literal dict whose keys are the files of the folder."""
+    """The keys of the literal dict REGISTRY in a folder's __init__.py, and of MEDIA there, are the folder's files."""
     nodes = [
         node
         for node in ast.walk(TREES[ROOT / folder / "__init__.py"])
         if isinstance(node, ast.Assign)
     ]
-    table = next(node.value for node in nodes if ast.unparse(node.targets[0]) == "REGISTRY")
-    assert isinstance(table, ast.Dict)
-    keys = {ast.literal_eval(key) for key in table.keys if key}
+    named = {ast.unparse(node.targets[0]): node.value for node in nodes}
+    tables = [named[name] for name in ("REGISTRY", "MEDIA") if name in named]
+    assert tables
+    assert all(isinstance(table, ast.Dict) for table in tables)
+    keys = {ast.literal_eval(key) for table in tables for key in table.keys if key}
     assert keys == {file.stem for file in (ROOT / folder).glob("*.py")} - {"__init__"}
 
 

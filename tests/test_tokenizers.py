@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mistralrs.demo import model_path
 from tests.prompt import families
 from tests.prompt.corpus import corpus
 
+GRAMMARS = [" ?the (quick|brown) fox", "[a-z]{5}", '\\{"name": "[a-zé你]{3}"\\}', "  two blanks\n"]
 TEXT = "The quick brown <|im_start|> fox 你 1234"
 
 
@@ -65,6 +67,10 @@ def test_a_model_without_tokenizer_json(model, write):
         assert ids[0] == 1  # BOS
         assert runner.detokenize_text(ids[1:], False) == TEXT
         assert say(runner, TEXT) == say(runner, TEXT)
+        for grammar in GRAMMARS:
+            rule = dict(grammar=grammar, grammar_type="regex", max_tokens=60, temperature=1.0)
+            request = CompletionRequest(TEXT, seed=2, **rule)
+            assert re.fullmatch(grammar, runner.send_completion_request(request).choices[0].text)
 
 
 def test_a_model_without_a_tokenizer(model):

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from mistralrs.models import EMBEDDINGS, REGISTRY, Entry  # noqa: E402
+from mistralrs.models import EMBEDDINGS, MEDIA, REGISTRY, Entry  # noqa: E402
 
 PAGE = ROOT / "docs" / "models.md"
 HEAD = """\
@@ -24,6 +24,14 @@ Written by `tools/models_page.py` from the registry in `models/__init__.py` and 
 An architecture is found by the class that config.json names, or by `model_type`; `arch=` of `Which` names it directly. Each row of
 parity is a tiny random model on which float32 logits agree with transformers to 1e-4, in whole, ragged, chunked, decoding and mixed
 batches, and bit for bit after a prefix hit.
+
+| Architecture | Class in config.json | `arch=` | File | Lines | Parity rows |
+|---|---|---|---|---|---|
+"""
+SEEING = """
+## Models that read images
+`Which.VisionPlain` loads these; see [vision.md](vision.md). Each row of parity compares pixels and token ids of the processor, and logits
+with one, two and four images of odd sizes, over several turns, in cut prompts, in batches and after prefix hits.
 
 | Architecture | Class in config.json | `arch=` | File | Lines | Parity rows |
 |---|---|---|---|---|---|
@@ -41,9 +49,11 @@ pooling and which modules follow. `tests/test_embedder.py` compares the vectors 
 def page() -> str:
     """The whole page."""
     rows = [row(key, entry) for key, entry in sorted(REGISTRY.items())]
+    seeing = [row(key, entry, "media") for key, entry in sorted(MEDIA.items())]
     named = {arch: key for key, arch in embeddings()}
     vectors = [f"| `{arch}` | `{key}` |" for arch, key in sorted(named.items())]
-    return HEAD + "\n".join(rows) + "\n" + EMBEDDING + "\n".join(vectors) + "\n"
+    tables = ((HEAD, rows), (SEEING, seeing), (EMBEDDING, vectors))
+    return "".join(head + "\n".join(lines) + "\n" for head, lines in tables)
 
 
 def embeddings() -> list[tuple[str, str]]:
@@ -54,7 +64,7 @@ def embeddings() -> list[tuple[str, str]]:
     return [(own[family.value], family.value) for family in EmbeddingArchitecture]
 
 
-def row(key: str, entry: Entry) -> str:
+def row(key: str, entry: Entry, folder: str = "cases") -> str:
     """One architecture."""
     file = ROOT / "src" / "mistralrs" / "models" / f"{key}.py"
     text = file.read_text(encoding="utf-8")
@@ -66,17 +76,17 @@ def row(key: str, entry: Entry) -> str:
         f"`{entry.arch}`",
         f"[{file.name}](../{file.relative_to(ROOT).as_posix()})",
         str(len(text.splitlines())),
-        parity(key),
+        parity(key, folder),
     )
     return "| " + " | ".join(cells) + " |"
 
 
-def parity(key: str) -> str:
-    """The rows of a file of tests/models/cases, or what is tested in its place."""
-    if not (ROOT / "tests" / "models" / "cases" / f"{key}.py").exists():
+def parity(key: str, folder: str) -> str:
+    """The rows of a file of a folder of tests/models, or what is tested in its place."""
+    if not (ROOT / "tests" / "models" / folder / f"{key}.py").exists():
         embeds = key in dict(embeddings())
         return "[vectors](../tests/test_embedder.py)" if embeds else "none yet"
-    cases = import_module(f"tests.models.cases.{key}").CASES
+    cases = import_module(f"tests.models.{folder}.{key}").CASES
     return "; ".join(name or "plain" for name in cases)
 
 

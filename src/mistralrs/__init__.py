@@ -39,6 +39,7 @@ _NAMES = {
         VisionAutoMapParams WebSearchOptions WebSearchUserLocation
     """,
     "mistralrs.api.requests": "ChatCompletionRequest CompletionRequest EmbeddingRequest",
+    "mistralrs.api.explain": "Explanation",
     "mistralrs.api.responses": """
         AgenticToolCallRecord CalledFunction ChatCompletionChunkResponse
         ChatCompletionResponse Choice ChunkChoice CompletionChoice CompletionResponse

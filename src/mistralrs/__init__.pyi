@@ -142,6 +142,9 @@ from mistralrs.api.errors import (
 from mistralrs.api.errors import (
     ToolError as ToolError,
 )
+from mistralrs.api.explain import (
+    Explanation as Explanation,
+)
 from mistralrs.api.files import (
     File as File,
 )

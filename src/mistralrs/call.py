@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from mistralrs.api.errors import RequestTimeoutError
-from mistralrs.api.piece import Follower, Piece
+from mistralrs.api.piece import Constraint, Follower, Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.engine.engine import Engine
 from mistralrs.engine.sequence import Job
@@ -19,13 +19,18 @@ class Call:
     """One submitted job. Leaving its pieces early, in any way, cancels the job."""
 
     def __init__(
-        self, engine: Engine, prompt: Prompt, follow: Callable[[], Follower], timeout: float | None
+        self,
+        engine: Engine,
+        prompt: Prompt,
+        follow: Callable[[], Follower],
+        timeout: float | None,
+        constrain: Callable[[], Constraint] | None = None,
     ):
         self.engine, self.timeout = engine, timeout
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self.left = prompt.n  # continuations that have not finished
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self.job = Job(prompt, follow, self.inbox.put)
+        self.job = Job(prompt, follow, self.inbox.put, constrain)
 
     def pieces(self) -> Iterator[Piece]:
         """Submit the job; the pieces as they come, or RequestTimeoutError, or what the engine delivers."""

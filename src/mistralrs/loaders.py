@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mistralrs import embedder
 from mistralrs.api import check, later
-from mistralrs.api.errors import NotSupportedError
-from mistralrs.api.which import Which, WhichEmbedding, WhichGGUF, WhichPlain
+from mistralrs.api.enums import IsqOrganization
+from mistralrs.api.errors import ConfigError, MistralRsError, NotSupportedError
+from mistralrs.api.which import Which, WhichEmbedding, WhichGGUF, WhichPlain, WhichVisionPlain
 from mistralrs.embedder import Embedder
 from mistralrs.load.build import Built, build, construct
 from mistralrs.load.gguf import Gguf, gguf_names, read_gguf
@@ -23,9 +24,10 @@ from mistralrs.load.vocabulary import check_size, read_named, read_tokenizer
 from mistralrs.passes.isq import parse
 from mistralrs.pipeline import Pipeline, Settings, best_device, page_size
 from mistralrs.prompt.build import Prompter
-from mistralrs.prompt.template import resolve
-from mistralrs.prompt.tokenizer import Tokenizer, eos_ids
-from mistralrs.stream.events import detect
+from mistralrs.prompt.media import Placer
+from mistralrs.prompt.template import ChatTemplate, resolve
+from mistralrs.prompt.tokenizer import Tokenizer, eos_ids, read_config
+from mistralrs.stream.format import detect
 
 log = logging.getLogger("mistralrs")
 
@@ -58,6 +60,17 @@ def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:
     return assemble(repo.id, built, text_of(repo, which.tokenizer_json), settings)
 
 
+def load_media(which: WhichVisionPlain, settings: Settings) -> Pipeline:
+    """Load a model that reads images beside text."""
+    repo = open_repo(which.model_id, token_source=settings.token_source, cache=which.hf_cache_path)
+    wanted = replace(wish(which, settings, which.arch.value if which.arch else None), media=True)
+    built = build(repo, wanted)
+    if built.model.encoder is None:
+        raise NotSupportedError(f"'{repo.id}' reads only text: load it with Which.Plain")
+    text = text_of(repo, which.tokenizer_json)
+    return assemble(repo.id, built, text, settings, which.max_edge)
+
+
 def load_gguf(which: WhichGGUF, settings: Settings) -> Pipeline:
     """Load a text model from GGUF files, with their own tokenizer and template unless others are named."""
     if settings.in_situ_quant:
@@ -78,6 +91,7 @@ LOADERS: dict[type[Which], Callable[[Any, Settings], Model]] = {
     WhichEmbedding: embedder.load,
     WhichGGUF: load_gguf,
     WhichPlain: load_plain,
+    WhichVisionPlain: load_media,
 }
 
 
@@ -112,23 +126,51 @@ def own_text(file: Gguf, tokenizer_json: str | None) -> Text:
     )
 
 
-def assemble(id: str, built: Built, text: Text, settings: Settings) -> Pipeline:
+def placer_of(
+    built: Built, text: Text, template: ChatTemplate | None, max_edge: int | None
+) -> Placer | None:
+    """What places images in the prompts of a model that reads them."""
+    encoder = built.model.encoder
+    if encoder is None:
+        return None
+    processor = read_config(text.find("processor_config.json"))
+    inner = processor.get("image_processor") or {}
+    files = {**processor, **inner, **read_config(text.find("preprocessor_config.json"))}
+    try:
+        made = encoder.processor(built.media, files)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, MistralRsError):
+            raise
+        raise ConfigError(
+            f"preprocessor_config.json or processor_config.json has a value that does not fit ({error!r}): check "
+            "what was edited, or download them again"
+        ) from error
+    return Placer(made, text.tokenizer, template, encoder.positions, max_edge)
+
+
+def assemble(
+    id: str, built: Built, text: Text, settings: Settings, max_edge: int | None = None
+) -> Pipeline:
     """Put the tokenizer, the template and the engine around a built model."""
     template = resolve(text.find, settings.chat_template, settings.jinja_explicit, text.config)
-    eos = eos_ids(text.tokenizer, text.config, text.generation, built.cfg.raw)
+    eos = eos_ids(text.tokenizer, text.config, text.generation, built.raw or built.cfg.raw)
     rows, seed = built.cfg.vocab_size, settings.seed or 0
     check_size(text.tokenizer.inner, rows, id)
-    prompter = Prompter(text.tokenizer, template, eos, built.plan.context, seed, rows)
+    placer = placer_of(built, text, template, max_edge)
+    prompter = Prompter(text.tokenizer, template, eos, built.plan.context, seed, rows, placer)
     return Pipeline(id, built, prompter, detect(template.text if template else None), settings)
 
 
-def wish(which: WhichPlain | WhichGGUF, settings: Settings, arch: str | None) -> Wish:
+def wish(
+    which: WhichPlain | WhichGGUF | WhichVisionPlain, settings: Settings, arch: str | None
+) -> Wish:
     """What the user decides about a text model."""
     return Wish(
         arch=arch,
         dtype=which.dtype.value,
         device=best_device(),
         isq=parse(settings.in_situ_quant) if settings.in_situ_quant else None,
+        experts=getattr(which, "organization", None) is IsqOrganization.MoQE,
         sequences=settings.max_seqs,
         snapshots=settings.prefix_cache_n,
         page_size=page_size(settings),
@@ -136,7 +178,7 @@ def wish(which: WhichPlain | WhichGGUF, settings: Settings, arch: str | None) ->
     )
 
 
-def budget(which: WhichPlain | WhichGGUF, settings: Settings) -> Budget:
+def budget(which: WhichPlain | WhichGGUF | WhichVisionPlain, settings: Settings) -> Budget:
     """What the user says about the cache."""
     params = which.auto_map_params
     expected = params.max_seq_len * params.max_batch_size if params else 4096

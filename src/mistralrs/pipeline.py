@@ -2,13 +2,14 @@
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 
-from mistralrs.api import check, later
+from mistralrs.api import answer, check, later
 from mistralrs.api.errors import RequestError
+from mistralrs.api.explain import Explanation
 from mistralrs.api.piece import Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
@@ -21,8 +22,11 @@ from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built
+from mistralrs.load.explain import explain
+from mistralrs.passes.isq import parse
 from mistralrs.prompt.build import Prompter
-from mistralrs.stream.events import Format
+from mistralrs.prompt.grammar import Grammars, Matcher
+from mistralrs.stream.format import Format
 from mistralrs.stream.response import ChatReply, CompletionReply, Cost, Header
 from mistralrs.stream.text import TextStream
 
@@ -82,6 +86,7 @@ class Pipeline:
             snapshots=built.plan.states - settings.max_seqs,
             keep=not settings.no_kv_cache,
         )
+        self.grammars = Grammars(prompter.tokenizer, prompter.eos, prompter.rows)
         self.tokenizer, self.context = prompter.tokenizer, built.plan.context
         self.numbers = itertools.count(1)
         self.closed = False
@@ -90,15 +95,25 @@ class Pipeline:
     def start(self) -> Engine:
         """An engine over the loaded model."""
         built = self.built
-        body = Body(built.model, torch.device(built.plan.device), built.salt, built.copy)
+        device = torch.device(built.plan.device)
+        encode = built.model.encoder.encode if built.model.encoder else None
+        body = Body(built.model, device, built.salt, built.copy, encode)
         return Engine(body, self.limits)
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
         """Check a chat request and make it ready to run."""
         later.refuse("ChatCompletionRequest", request, later.REQUEST)
-        prompt = self.prompter.chat(request)
-        reply = ChatReply(prompt, self.prompter.tokenizer, self.format, self.header())
-        return Chat(self.call(prompt, timeout), reply)
+        prompt = self.calling(self.prompter.chat(request))
+        read = answer.reader(request.response_format, request.grammar_type)
+        reply = ChatReply(prompt, self.prompter.tokenizer, self.format, self.header(), read)
+        return Chat(self.call(prompt, timeout, self.format.lead(prompt.text)), reply)
+
+    def calling(self, prompt: Prompt) -> Prompt:
+        """The prompt with a grammar for calls that have to be made, or have to fit a strict schema."""
+        grammar = self.format.grammar(prompt, self.tokenizer.added)
+        if grammar is None or prompt.sampling.grammar is not None:
+            return prompt
+        return replace(prompt, sampling=replace(prompt.sampling, grammar=grammar))
 
     def completion(self, request: CompletionRequest, timeout: float | None) -> "Completion":
         """Check a completion request and make it ready to run."""
@@ -108,22 +123,56 @@ class Pipeline:
             self.call(prompt, timeout), CompletionReply(request, prompt, self.header())
         )
 
-    def call(self, prompt: Prompt, timeout: float | None) -> Call:
-        """A call of the engine, which is started again if it died."""
+    def call(self, prompt: Prompt, timeout: float | None, lead: str | None = None) -> Call:
+        """A call of the engine, which is started again if it died. A grammar begins behind `lead`."""
+        constrain = self.constrain(prompt, lead)
         if timeout is not None:
             timeout = check.number(above=0)("timeout", timeout)
         if self.engine.failure is not None and not self.closed:
             log.warning("starting the engine of '%s' again", self.id)
             self.engine = self.start()
-        return Call(self.engine, prompt, lambda: self.follow(prompt), timeout)
+        return Call(self.engine, prompt, lambda: self.follow(prompt), timeout, constrain)
+
+    def constrain(self, prompt: Prompt, lead: str | None) -> Callable[[], Matcher] | None:
+        """What holds a continuation to the prompt's grammar; GrammarError if it does not compile."""
+        grammar = prompt.sampling.grammar
+        if grammar is None:
+            return None
+        patient = prompt.stop_ids.isdisjoint(self.prompter.eos)  # ignore_eos
+        self.grammars.start(grammar)  # so that mistakes show before the request is queued
+        return lambda: self.grammars.start(grammar, patient, lead)
 
     def follow(self, prompt: Prompt) -> TextStream:
         """What turns one continuation's tokens into text."""
-        return TextStream(self.prompter.tokenizer.stream(self.format.markers), prompt.stop_texts)
+        ruled = prompt.sampling.grammar is not None  # its first token counts as it stands
+        decoder = self.tokenizer.stream(self.format.kept(prompt.tools), inside=ruled)
+        return TextStream(decoder, prompt.stop_texts)
 
     def header(self) -> Header:
         """The header of the next response."""
         return Header.new(next(self.numbers), self.id)
+
+    def requantize(self, dtype: str) -> None:
+        """Quantize the loaded model anew; requests in flight wait meanwhile, and go on with the new weights."""
+        kind = parse(check.name("dtype", dtype))
+        fixed, count = self.built.fixed(kind)
+        if fixed:
+            log.warning(
+                "%d of %d matrices of '%s' stay as the file has them: quantized already",
+                fixed, count, self.id,
+            )  # fmt: skip
+        if self.engine.failure is not None and not self.closed:
+            self.engine = self.start()
+        self.engine.change(lambda: self.built.requantize(kind)).result()
+
+    def explain(self, bandwidth: float | None, speed: float | None) -> Explanation:
+        """Which kernels and formats the model runs on, and what it reads."""
+        positive = check.number(above=0)
+        if bandwidth is not None:
+            bandwidth = positive("bandwidth", bandwidth)
+        if speed is not None:
+            speed = positive("speed", speed)
+        return explain(self.id, self.built, bandwidth, speed)
 
     def close(self) -> None:
         """End the engine; requests that still run fail with an EngineError."""

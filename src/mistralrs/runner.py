@@ -13,6 +13,7 @@ from mistralrs.api.errors import (
     NotSupportedError,
     RequestError,
 )
+from mistralrs.api.explain import Explanation
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 from mistralrs.api.responses import (
     ChatCompletionChunkResponse,
@@ -198,10 +199,25 @@ class Runner:
     generate_speech = generate_audio
 
     def send_re_isq(self, dtype: str, model_id: str | None = None) -> None:
-        """Quantize the loaded model again."""
-        raise NotSupportedError(
-            "quantization is not available yet; load the model in the dtype you need"
-        )
+        """Quantize a loaded model anew, from the numbers of its checkpoint; returns when it is done.
+
+        Requests in flight wait meanwhile. They keep what they have written, and go on with the new weights.
+        """
+        self._pipeline(model_id).requantize(dtype)
+
+    def explain(
+        self,
+        model_id: str | None = None,
+        *,
+        bandwidth: float | None = None,
+        speed: float | None = None,
+    ) -> Explanation:
+        """What a model consists of: kernels, formats, bytes, cache; print it for a table.
+
+        With the memory's `bandwidth` in bytes per second it names the most tokens per second that one request
+        can reach, and with a measured `speed` in tokens per second the share that is reached.
+        """
+        return self._pipeline(model_id).explain(bandwidth, speed)
 
     # Text.
 

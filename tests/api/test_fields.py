@@ -61,7 +61,7 @@ FIELDS = {
         enable_code_execution=False
         enable_shell=False shell_skills=None agent_permission=None agent_approval_callback=None
         code_execution_permission=None session_id=None files=None input_files=None ignore_eos=False
-        {OURS}""",
+        {OURS} response_format=None""",
     "CompletionRequest": f"""prompt model='default' best_of=1 echo_prompt=False {PENALTIES}
         logit_bias=None max_tokens=None n_choices=1 stop_seqs=None temperature=None top_p=None
         suffix=None top_k=None grammar=None grammar_type=None min_p=None tool_schemas=None
@@ -75,7 +75,8 @@ FIELDS = {
         object='chat.completion' usage=Usage() adapter_generation=None agentic_tool_calls=None
         files=None session_id=None""",
     "Choice": "finish_reason index message logprobs=None",
-    "ResponseMessage": "content=None role='assistant' tool_calls=None reasoning_content=None",
+    "ResponseMessage": """content=None role='assistant' tool_calls=None reasoning_content=None
+        parsed=None""",
     "ChatCompletionChunkResponse": """id choices created model system_fingerprint='local'
         object='chat.completion.chunk' usage=None""",
     "ChunkChoice": "finish_reason index delta logprobs=None",

@@ -78,8 +78,8 @@ REFUSED = [  # messages, message of the error
     ),
     ([{"role": "user", "content": [{"type": "text", "text": 1}]}], "text: must be a string, not 1"),
     (
-        [{"role": "user", "content": [{"type": "image", "image": "x"}]}],
-        r"content\[0\].type: 'image' is not a part type; did you mean 'image_url'",
+        [{"role": "user", "content": [{"type": "imgage_url", "image_url": "x"}]}],
+        r"content\[0\].type: 'imgage_url' is not a part type; did you mean 'image_url'",
     ),
     (
         [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],

@@ -54,6 +54,17 @@ def test_system_and_clear() -> None:
     assert chat.request().messages[0] == {"role": "system", "content": "Be brief."}
 
 
+def test_images_go_with_the_next_message() -> None:
+    chat = Chat()
+    interpret(chat, "/image a.png")
+    chat.say("user", "hi")
+    chat.say("user", "again")
+    first, second = (message["content"] for message in chat.messages)
+    assert first[0] == {"type": "image_url", "image_url": {"url": "a.png"}}
+    assert (first[1]["text"], second) == ("hi", "again")
+    assert interpret(chat, "/image") == "image takes a file or a URL"
+
+
 def test_help_names_every_command() -> None:
     text = interpret(Chat(), "\\help") or ""
     assert all(

@@ -28,6 +28,15 @@ def test_one_shot_streams_only_the_answer(fake: Any, call: Any) -> None:
     assert fake.streams[0].closed
 
 
+def test_images_are_shown_with_the_first_message(fake: Any, call: Any) -> None:
+    fake.answers = [YES]
+    code, _, _ = call("run", "-i", "hi", "--image", "a.png", "--image", "http://b/c")
+    assert code == 0
+    parts = fake.requests[0].messages[0]["content"]
+    assert [part["type"] for part in parts] == ["image_url", "image_url", "text"]
+    assert [part["image_url"]["url"] for part in parts[:2]] == ["a.png", "http://b/c"]
+
+
 @pytest.mark.parametrize("arguments", [("-v", "run", "-i", "hi"), ("run", "-v", "-i", "hi")])
 def test_verbose_adds_figures(fake: Any, call: Any, arguments: tuple[str, ...]) -> None:
     _, out, err = call(*arguments)

@@ -37,6 +37,8 @@ WHICH = [
         Which.GGML("a/b", "x.bin"),
     ),
     ("vision", {"model_id": "a/b"}, Which.VisionPlain("a/b")),
+    ("vision", {"model_id": "a/b", "arch": "llava"}, Which.VisionPlain("a/b", arch="llava")),
+    ("auto", {"model_id": "a/b", "max_edge": 99}, Which.VisionPlain("a/b", max_edge=99)),
 ]
 
 

@@ -489,12 +489,18 @@ def test_bias_outside_the_vocabulary_is_a_request_error():
 
 def test_allowed_tokens_only():
     logits = noise(6, 3000)
-    allow = torch.zeros(3000, dtype=torch.bool)
-    allow[[4, 9]] = True
+    allow = np.zeros(375, np.uint8)
+    allow[[0, 1]] = 1 << 4, 1 << 1
     ids = {one(logits, Sampling(seed=s), allow=allow).id for s in range(40)}
     assert ids == {4, 9}
+    cut = torch.full((3000,), 1.0)
+    cut[[4, 9]] = -math.inf
+    ids = {one(cut, Sampling(seed=s), allow=allow).id for s in range(40)}
+    assert ids == {4, 9}, "falls back to what is allowed"
+    assert one(logits, Sampling(), allow=allow[:1]).id == 4, "bits that are missing are 0"
+    assert one(logits, Sampling(logprobs=0), forced=7).id == 7
     with pytest.raises(EngineError, match="allow at least one"):
-        one(logits, Sampling(), allow=torch.zeros(3000, dtype=torch.bool))
+        one(logits, Sampling(), allow=np.zeros(375, np.uint8))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -71,11 +71,12 @@ def reference(case: str, monkeypatch, **more):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_float32(tmp_path, monkeypatch, case):
+def test_float32(tmp_path, monkeypatch, case, caplog):
     folder = tiny.save(reference(case, monkeypatch), tmp_path / "hf")
     expected = logits(build(open_repo(str(folder)), WISH))
     found = logits(load(convert.convert(folder, tmp_path / "m.gguf")))
     assert (found - expected).abs().max() <= 1e-4
+    assert not [r for r in caplog.records if r.name.startswith("mistralrs")], "all tensors are used"
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "MXFP4"])

@@ -205,6 +205,7 @@ def test_unigram():
         ({"token_type": np.array([1])}, CheckpointError, "token_type of different lengths"),
         ({"scores": [1.0]}, CheckpointError, "scores of different lengths"),
         ({"merges": ["a b", "zz yy", "nothing"]}, None, ""),
+        ({"merges": ["[unused9] [unused8]"]}, None, ""),  # the library panics at it
         ({"bos_token_id": 99, "add_bos_token": True}, None, ""),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mistralrs.quant import fp8, mxfp4
+from mistralrs.quant import mxfp4
 from tests.models import tiny
 from tests.models.test_parity import A, Turn, load
 
@@ -51,22 +51,24 @@ def packed(weights: Weights, config: Settings) -> tuple[Files, Files]:
         scales = torch.randint(122, 126, shape, generator=noise, dtype=torch.uint8)
         del narrow[name]
         narrow |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
-        wide[name] = mxfp4.unpack(blocks, scales).transpose(1, 2).float().contiguous()
+        wide[name] = mxfp4.packed(blocks, scales).dequantize().transpose(1, 2).contiguous()
     return (wide, config), (narrow, config)
 
 
 def in_blocks(weights: Weights, config: Settings) -> tuple[Files, Files]:
-    """Matrices of the layers in FP8 blocks, and the same numbers in bfloat16."""
+    """Matrices of the layers in FP8 blocks, and the same numbers as floats."""
     wide, narrow = dict(weights), dict(weights)
-    block = (48, 40)  # the last one of a row or column is incomplete
+    block = (48, 64)  # the last one of a row or column is incomplete
     noise = torch.Generator().manual_seed(3)
     for name, tensor in weights.items():
         if "layers" in name and name.endswith("proj.weight"):
             codes = (tensor * 64).to(torch.float8_e4m3fn)
             counts = [-(-size // step) for size, step in zip(tensor.shape, block, strict=True)]
-            scales = (torch.rand(counts, generator=noise) + 0.5) / 64
+            # Powers of two: what a model cuts across its rows is decoded to bfloat16, then exactly.
+            scales = torch.exp2(torch.randint(-7, -4, counts, generator=noise).float())
             narrow |= {name: codes, f"{name}_scale_inv": scales}
-            wide[name] = fp8.unpack(codes, scales, block).float()
+            spread = scales.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)
+            wide[name] = codes.float() * spread[: tensor.shape[0], : tensor.shape[1]]
     quantization = dict(quant_method="fp8", weight_block_size=list(block))
     return (wide, config), (narrow, config | {"quantization_config": quantization})
 

@@ -10,7 +10,6 @@ from mistralrs.api.enums import ToolChoice
 from mistralrs.api.errors import (
     ContextLengthError,
     MediaError,
-    NotSupportedError,
     RequestError,
     TemplateError,
 )
@@ -220,7 +219,6 @@ def test_truncation_keeps_the_end(length, context, max_tokens, kept):
         (user([IMAGE]), {}, MediaError, "image_url"),
         ([{"role": "system", "content": [part("a"), part("b")]}], {}, RequestError, "role user"),
         ("Hi", {"logit_bias": {99999: 1.0}}, RequestError, "99999.*tokenize_text"),
-        ("Hi", {"grammar": "a+", "grammar_type": "regex"}, NotSupportedError, "grammar engine"),
     ],
 )
 def test_errors(prompter, messages, fields, error, text):

@@ -1,8 +1,12 @@
 """Reasoning and content: the same events however the text is cut."""
 
+import re
+
 import pytest
 
-from mistralrs.stream.events import THINK, Content, Event, Finish, Reasoning, detect
+from mistralrs.stream.events import Content, Event, Finish, Reasoning
+from mistralrs.stream.format import detect
+from mistralrs.stream.think import THINK
 
 QWEN = "... <think> ... </think> ..."
 OPEN = "<|assistant|><think>\n"
@@ -78,5 +82,34 @@ def test_text_is_not_held_back_without_need():
 
 @pytest.mark.parametrize("mark", THINK)
 def test_markers_are_kept_visible(mark):
-    assert detect(" ".join(mark)).markers == set(mark)
-    assert detect(mark[0]).markers == frozenset()
+    assert detect(" ".join(mark)).marks == set(mark)
+    assert detect(mark[0]).marks == frozenset()
+
+
+THINKING = "{% if thinking %}<think>{% endif %}</think>"
+OPENAI = "<|start|><|channel|><|message|>"
+LEADS = [
+    # template, end of the prompt, output before the answer
+    (THINKING, "<|im_start|>assistant\n<think>\n", "so ...\n</think>"),
+    (THINKING, "<|im_start|>assistant\n<think>\n\n</think>\n\n", None),
+    ("plain", "<|im_start|>assistant\n", None),
+    (
+        OPENAI,
+        "<|start|>assistant",
+        "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>",
+    ),
+    (OPENAI, "<|start|>assistant", "<|channel|>final <|constrain|>json<|message|>"),
+]
+
+
+@pytest.mark.parametrize(("template", "prompt", "before"), LEADS)
+def test_an_answer_begins_behind_its_lead(template, prompt, before):
+    """What the lead matches is no content yet, and what follows it is."""
+    lead = detect(template).lead(prompt)
+    if before is None:
+        assert lead is None
+        return
+    ends = [i for i in range(len(before) + 1) if re.search(lead, before[:i])]
+    assert ends == [len(before)]
+    events = detect(template).start(prompt).push(before + "{}")
+    assert [event for event in events if isinstance(event, Content)] == [Content("{}")]

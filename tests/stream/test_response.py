@@ -8,7 +8,7 @@ from mistralrs.api.piece import Piece, Token
 from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import CompletionRequest
 from mistralrs.api.responses import ChatCompletionChunkResponse
-from mistralrs.stream.events import detect
+from mistralrs.stream.format import detect
 from mistralrs.stream.response import ChatReply, CompletionReply, Cost, Header, usage
 
 THINK = detect("<think></think>")

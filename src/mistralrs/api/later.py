@@ -23,7 +23,6 @@ RUNNER: Table = {
 }
 WHICH: Table = {
     "topology": (None, "topology files"),
-    "organization": (None, "ISQ organizations"),
     "from_uqff": (None, "UQFF files"),
     "write_uqff": (None, "UQFF files"),
     "calibration_file": (None, "importance matrices"),

@@ -1,5 +1,6 @@
 """Checks of chat messages: roles, contents, parts and earlier tool calls."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from mistralrs.api.record import plain
 from mistralrs.api.strict import did_you_mean
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-MEDIA = ("image_url", "audio_url", "input_audio")
+MEDIA = ("image_url", "image", "audio_url", "input_audio")
 PARTS = ("text", *MEDIA)
 
 
@@ -81,8 +82,7 @@ def _part(where: str, value: Any) -> dict[str, Any]:
     kind = _word(f"{where}.type", part.get("type") or _only_known(part), PARTS, "part type")
     if kind not in part:
         raise RequestError(f"{where}: a part of type {kind!r} needs the key {kind!r}")
-    known = _text if kind == "text" else _audio if kind == "input_audio" else _url
-    return part | {"type": kind, kind: known(f"{where}.{kind}", part[kind])}
+    return part | {"type": kind, kind: READERS[kind](f"{where}.{kind}", part[kind])}
 
 
 def _only_known(part: Mapping[str, Any]) -> str | None:
@@ -102,6 +102,25 @@ def _url(where: str, value: Any) -> dict[str, Any]:
 def _audio(where: str, value: Any) -> dict[str, Any]:
     audio = dict(_mapping(where, value))
     return audio | {"data": check.name(f"{where}.data", audio.get("data"))}
+
+
+def _image(where: str, value: Any) -> Any:
+    """A picture in memory (Pillow's, an array, the bytes of a file), a path or a URL."""
+    if isinstance(value, (str, os.PathLike)):
+        return check.path(where, value)
+    pixels = hasattr(value, "__array_interface__")
+    if not pixels and not isinstance(value, (bytes, bytearray)):
+        raise check.wrong_type(where, "a PIL image, a numpy array, bytes, a path or a URL", value)
+    return value
+
+
+READERS: Mapping[str, check.Check] = {
+    "text": _text,
+    "image_url": _url,
+    "image": _image,
+    "audio_url": _url,
+    "input_audio": _audio,
+}
 
 
 def _tool_call(where: str, value: Any) -> dict[str, Any]:

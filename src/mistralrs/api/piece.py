@@ -1,7 +1,11 @@
 """What the engine delivers: one Piece for every step of every continuation of a request."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Finish = Literal["stop", "length", "canceled"]
 
@@ -23,6 +27,24 @@ class Piece:
     tokens: tuple[Token, ...] = ()
     text: str = ""
     finish: Finish | None = None
+
+
+class Constraint(Protocol):
+    """What may follow, by a grammar. The engine drives one per continuation."""
+
+    done: bool  # nothing can follow
+
+    def push(self, token: int) -> None:
+        """Take a token that was appended."""
+        ...
+
+    def allowed(self) -> "NDArray[np.uint8]":
+        """Return one bit per token id, lowest first; called on another thread between two pushes."""
+        ...
+
+    def forced(self) -> list[int]:
+        """Return the tokens that must follow, empty where there is a choice."""
+        ...
 
 
 class Follower(Protocol):

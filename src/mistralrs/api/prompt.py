@@ -2,6 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Calls: TypeAlias = Literal["auto", "one", "some"]  # what an answer has to consist of, if anything
+GrammarKind: TypeAlias = Literal["regex", "json_schema", "lark", "llguidance"]
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What the text of a continuation must match; compiled before the request is queued."""
+
+    kind: GrammarKind
+    text: str  # JSON for json_schema and llguidance; lark may name special tokens as <|token|>
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     logprobs: int | None = None  # alternatives reported beside the chosen token; None: no report
     seed: int = 0
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True)
@@ -42,3 +55,10 @@ class Prompt:
     stop_texts: tuple[str, ...] = ()
     n: int = 1  # independent continuations
     text: str = ""  # what the tokens were encoded from
+    tools: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # name: schema of the parameters
+    calls: Calls = "auto"
+    strict: frozenset[str] = frozenset()  # tools whose arguments must fit the schema
+    media: Mapping[int, Any] = field(default_factory=dict)  # nn/media.py's Media by number
+    positions: Any = None  # a tensor [3, len(tokens)] where rope has several axes

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from mistralrs.api import check, tools
+from mistralrs.api import answer, check, tools
 from mistralrs.api.agent import ApprovalCallback, ShellSkillMount
 from mistralrs.api.enums import AgentPermission, CodeExecutionPermission, ToolChoice
 from mistralrs.api.errors import GrammarError, RequestError, RequestTypeError
@@ -66,9 +66,12 @@ class ChatCompletionRequest:
     adapter: str | LoraAdapterGeneration | None = field(default=None, kw_only=True)
     adapters: Sequence[str] | None = field(default=None, kw_only=True)
     seed: int | None = field(default=None, kw_only=True)  # None: the engine draws one
+    # a pydantic model, dataclass or other type, or as in the OpenAI API; fills grammar and grammar_type
+    response_format: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check.apply(self, _SHARED | _CHAT)
+        _apply_format(self)
         _check_together(self)
         _check_thinking(self.reasoning_effort, self.enable_thinking)
 
@@ -134,6 +137,17 @@ class EmbeddingRequest:
 
     def __post_init__(self) -> None:
         check.apply(self, {"input": _embedding_input, "truncate_sequence": check.flag})
+
+
+def _apply_format(request: ChatCompletionRequest) -> None:
+    if request.response_format is None:
+        return
+    if request.grammar is not None or request.grammar_type is not None:
+        raise GrammarError("response_format and grammar exclude each other; give one of them")
+    grammar = answer.json_schema(request.response_format)
+    if grammar is not None:
+        object.__setattr__(request, "grammar", grammar)
+        object.__setattr__(request, "grammar_type", "json_schema")
 
 
 def _check_together(request: ChatCompletionRequest | CompletionRequest) -> None:
@@ -244,6 +258,7 @@ _CHAT: dict[str, check.Check] = {
     "messages": messages,
     "logprobs": check.flag,
     "top_logprobs": check.count(0),
+    "response_format": answer.response_format,
     "stream": check.flag,
     "web_search_options": check.instance(WebSearchOptions),
     "enable_thinking": check.flag,

@@ -104,6 +104,13 @@ class ResponseMessage(Record):
     role: str = "assistant"
     tool_calls: Sequence[ToolCallResponse] | None = None
     reasoning_content: str | None = None
+    parsed: Any = (
+        None  # a complete answer in JSON as a value, of the type that `response_format` named
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the OpenAI form; `parsed` says the same as `content`."""
+        return {name: value for name, value in super().to_dict().items() if name != "parsed"}
 
 
 @strict

@@ -14,7 +14,8 @@ class Chat:
 
     sampling: dict[str, Any] = field(default_factory=dict)
     system: str | None = None
-    messages: list[dict[str, str]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)  # for the next message of the user
 
     def request(self) -> ChatCompletionRequest:
         """The streamed request for an answer to the last message."""
@@ -26,8 +27,20 @@ class Chat:
         self.sampling = {**sampling, **self.sampling}
 
     def say(self, role: str, text: str) -> None:
-        """Add a message."""
-        self.messages.append({"role": role, "content": text})
+        """Add a message, with the images that wait for it."""
+        content: Any = text
+        if role == "user" and self.images:
+            shown = [{"type": "image_url", "image_url": {"url": url}} for url in self.images]
+            content, self.images = [*shown, {"type": "text", "text": text}], []
+        self.messages.append({"role": role, "content": content})
+
+
+def add_image(chat: "Chat", text: str) -> str:
+    """Show an image with the next message."""
+    if not text:
+        return "image takes a file or a URL"
+    chat.images.append(text)
+    return f"the next message shows {', '.join(chat.images)}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,7 @@ COMMANDS = {
     "help": Command("list the commands", show_help),
     "exit": Command("leave", leave),
     "clear": Command("forget the conversation", clear),
+    "image": Command("FILE: show it with the next message", add_image),
     "system": Command("TEXT: set the system message", set_system),
     "temperature": Command(f"X: {TEMPERATURE.range}", set_number(TEMPERATURE)),
     "topk": Command(f"N: {TOP_K.range}", set_number(TOP_K)),

@@ -49,6 +49,9 @@ class ModelOptions:
     max_seq_len: int | None = option(
         "--max-seq-len", type=AT_LEAST_1, help="Longest sequence to plan memory for."
     )
+    max_edge: int | None = option(
+        "--max-edge", type=AT_LEAST_1, help="Scale images down to this many pixels."
+    )
     hf_cache: str | None = option("--hf-cache", help="Folder of downloaded models.")
     cpu: bool = option("--cpu", default=False, is_flag=True, help="Leave every GPU alone.")
 

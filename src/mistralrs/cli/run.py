@@ -15,6 +15,9 @@ from mistralrs.cli.options import (
 @click.command(context_settings={"show_default": True})
 @click.argument("kind", type=click.Choice(KINDS), default="auto", metavar="[KIND]")
 @click.option("-i", "--input", "text", help="Answer this and exit; without it, converse.")
+@click.option(
+    "--image", "images", multiple=True, help="File or URL that the first message shows; repeatable."
+)
 @takes(ModelOptions, RuntimeOptions, SamplingOptions, GlobalOptions)
 def run(
     model: ModelOptions,
@@ -23,6 +26,7 @@ def run(
     everywhere: GlobalOptions,
     kind: str,
     text: str | None,
+    images: tuple[str, ...],
 ) -> None:
     """Talk to a model, or get one answer with -i.
 
@@ -38,6 +42,7 @@ def run(
     from mistralrs.cli.suggest import find, read
 
     chat = new_chat(sampling)
+    chat.images = list(images)
     with start(kind, model, runtime, everywhere) as runner:
         chat.suggest(read(find(named_model(model), model.hf_cache)))
         serve_terminal(runner, chat, text)

@@ -47,10 +47,11 @@ def which(kind: str, model: ModelOptions) -> Which:
         )
     files = present(tokenizer_json=model.tokenizer, hf_cache_path=model.hf_cache)
     match kind:
-        case "auto" | "text":
+        case "auto" | "text" if not model.max_edge:
             return Which.Plain(name, **present(arch=model.arch), **files, **text)
-        case "vision":
-            return Which.VisionPlain(name, dtype=dtype, **files)
+        case "auto" | "text" | "vision":
+            seen = present(arch=model.arch, max_edge=model.max_edge)
+            return Which.VisionPlain(name, dtype=dtype, **seen, **files)
         case "diffusion":
             return Which.DiffusionPlain(name, DiffusionArchitecture.Flux, dtype=dtype)
         case "speech":

@@ -60,8 +60,12 @@ class Peer:
 
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
-        load = transformers.AutoModelForCausalLM.from_pretrained
-        self.model = load(name, dtype=torch.float32, cache_dir=cache).eval()
+        config = transformers.AutoConfig.from_pretrained(name, cache_dir=cache)
+        sees = hasattr(config, "vision_config")  # here its text model is compared
+        kind = (
+            transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+        )
+        self.model = kind.from_pretrained(name, dtype=torch.float32, cache_dir=cache).eval()
         self.version = transformers.__version__
 
     def extend(self, tokens: list[int], count: int) -> list[int]:
@@ -82,7 +86,8 @@ class Peer:
         def run() -> "Tensor":
             return self.model(torch.tensor([tokens]), use_cache=False).logits[0]
 
-        return watch(self.model, self.model.config.get_text_config().num_hidden_layers, run)
+        layers = self.model.config.get_text_config().num_hidden_layers
+        return watch(self.model.get_decoder(), layers, run)
 
 
 class Own:

@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,11 +14,14 @@ import torch
 from mistralrs.api.errors import EngineError, MistralRsError
 from mistralrs.api.piece import Piece, Token
 from mistralrs.engine import batch
+from mistralrs.engine.masks import Masks
+from mistralrs.engine.media import Encoded
 from mistralrs.engine.memory import Pages, Slots
-from mistralrs.engine.sampler import Row, sample
+from mistralrs.engine.sampler import Bits, Row, sample
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
 from mistralrs.nn.batch import Batch
+from mistralrs.nn.media import Media
 
 log = logging.getLogger("mistralrs.engine")
 
@@ -47,6 +51,7 @@ class Body:
     copy: Callable[[int, int], None] | None = (
         None  # state of one slot to another; None: no such layers
     )
+    encode: Callable[[Media], torch.Tensor] | None = None  # a medium -> [rows, W]; None: only text
 
 
 class Engine:
@@ -54,11 +59,14 @@ class Engine:
 
     def __init__(self, body: Body, limits: Limits):
         self.body, self.limits = body, limits
+        self.masks = Masks()
         self.pages = Pages(limits.pages, limits.page_size, limits.reuse and limits.keep)
+        self.encoded = Encoded(body.encode) if body.encode else None
         slots = body.copy and Slots(limits.max_running, limits.snapshots, body.copy)
         self.scheduler = Scheduler(self.pages, limits.max_running, limits.budget, slots)
         self.inbox: queue.SimpleQueue[Job | Callable[[], None] | None] = queue.SimpleQueue()
         self.jobs: dict[Job, list[Sequence]] = {}
+        self.changes: set[Future[None]] = set()
         self.failure: BaseException | None = None  # set once the loop has ended
         self.thread = threading.Thread(target=self.run, name="mistralrs-engine", daemon=True)
         self.thread.start()
@@ -82,6 +90,27 @@ class Engine:
         if self.failure is not None:
             self.refuse(self.failure)
 
+    def change(self, action: Callable[[], None]) -> Future[None]:
+        """Change the weights between two steps. What was computed with the old ones is then computed again.
+
+        The result comes when it is done; an error of `action` becomes the future's.
+        """
+        future: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                action()
+                future.set_result(None)
+            except Exception as error:
+                future.set_exception(error)
+            finally:
+                self.forget()
+
+        self.changes.add(future)
+        future.add_done_callback(self.changes.discard)
+        self.call(run)
+        return future
+
     def close(self) -> None:
         """End the thread; jobs that still run fail with an EngineError."""
         self.inbox.put(None)
@@ -101,12 +130,16 @@ class Engine:
             log.exception("the engine stopped")
             failure = EngineError(f"the engine stopped: {error!r}; reload the model to go on")
         self.failure = failure
+        self.masks.close()
         for job in list(self.jobs):
             self.fail(job, failure)
         self.refuse(failure)
 
     def refuse(self, failure: BaseException) -> None:
         """Fail what arrived after the end."""
+        for future in list(self.changes):
+            if not future.done():
+                future.set_exception(failure)
         while True:
             try:
                 item = self.inbox.get_nowait()
@@ -114,6 +147,14 @@ class Engine:
                 return
             if isinstance(item, Job):
                 item.deliver(failure)
+
+    def forget(self) -> None:
+        """Let no cached content be used any more: running sequences compute their tokens again."""
+        for sequence in reversed(list(self.scheduler.running)):  # their order stays
+            self.scheduler.preempt(sequence)
+        for sequence in [s for group in self.jobs.values() for s in group if s.finish is None]:
+            sequence.snapshot = None
+        self.scheduler.clear()
 
     def receive(self) -> bool:
         """Take what has arrived, waiting when there is nothing to do; False to end."""
@@ -183,9 +224,15 @@ class Engine:
 
     def forward(self, turns: list[Turn]) -> Iterator[Token | Exception]:
         """The sampled token, or its error, of every sequence that reaches its end in this step."""
-        logits = self.body.model(batch.build(turns, self.body.device))
-        rows = [row(t.sequence) for t in turns if t.sequence.pending == t.tokens]
-        return iter(sample(logits, rows) if rows else ())
+        ends = [t.sequence for t in turns if t.sequence.pending == t.tokens]
+        masks = self.masks.start(ends)
+        rows = self.encoded.rows if self.encoded else None
+        try:
+            logits = self.body.model(batch.build(turns, self.body.device, rows))
+        finally:
+            masks.wait()
+        tokens = sample(logits, [row(s, masks.of(s)) for s in ends]) if ends else []
+        return iter([masks.error(s) or token for s, token in zip(ends, tokens, strict=True)])
 
     def commit(self, turn: Turn, token: Token | None) -> None:
         """Record a computed turn and deliver its token."""
@@ -197,9 +244,7 @@ class Engine:
             sequence.computed = 0
         if not sequence.generated:
             self.prompt_done(sequence)
-        sequence.append(token.id)
-        sequence.job.generated += 1
-        self.deliver(sequence, token)
+        self.deliver(sequence, self.grow(sequence, token))
         if sequence.finish is None:
             self.outgrow(sequence)
 
@@ -222,15 +267,31 @@ class Engine:
             job.prompt_at = time.perf_counter()
             self.scheduler.waiting.extendleft(reversed(self.jobs[job][1:]))
 
-    def deliver(self, sequence: Sequence, token: Token) -> None:
-        """Turn a token into text, and end the continuation when it must."""
-        final = token.id in sequence.job.prompt.stop_ids
-        text = "" if final else sequence.follower.push(token.id)
+    def grow(self, sequence: Sequence, token: Token) -> Piece:
+        """Add a token, and at once those that a grammar puts behind it. Tokens whose log-probabilities are wanted
+        need a step each.
+        """
+        alone = sequence.job.prompt.sampling.logprobs is not None
+        tokens, text = [token], self.add(sequence, token)
         finish = sequence.ended_by(token.id)
+        while sequence.forced and not finish and not alone:
+            tokens.append(Token(sequence.forced[0]))
+            text += self.add(sequence, tokens[-1])
+            finish = sequence.ended_by(tokens[-1].id)
         if finish and not sequence.follower.stopped:
             text += sequence.follower.flush()
-        piece = Piece(sequence.index, (token,), text, finish)
-        if finish:
+        return Piece(sequence.index, tuple(tokens), text, finish)
+
+    def add(self, sequence: Sequence, token: Token) -> str:
+        """Add one token; the text that became certain."""
+        sequence.append(token.id)
+        sequence.job.generated += 1
+        final = token.id in sequence.job.prompt.stop_ids
+        return "" if final else sequence.follower.push(token.id)
+
+    def deliver(self, sequence: Sequence, piece: Piece) -> None:
+        """Hand out a piece, and end the continuation with its last one."""
+        if piece.finish:
             self.end(sequence, piece)
         else:
             self.tell(sequence.job, piece)
@@ -272,9 +333,16 @@ class Engine:
             self.fail(job, failed(error))
 
 
-def row(sequence: Sequence) -> Row:
-    """What the sampler needs to know of a sequence."""
-    return Row(sequence.job.prompt.sampling, sequence.generated, sequence.index, sequence.penalties)
+def row(sequence: Sequence, allow: Bits | None) -> Row:
+    """What the sampler needs to know of a sequence, and the tokens that its grammar allows."""
+    return Row(
+        sequence.job.prompt.sampling,
+        sequence.generated,
+        sequence.index,
+        sequence.penalties,
+        allow,
+        sequence.forced[0] if sequence.forced else None,
+    )
 
 
 def failed(error: Exception) -> MistralRsError:

@@ -20,7 +20,11 @@ from mistralrs.engine.philox import uniform
 from mistralrs.engine.ranking import ERROR, Ranking, mass, rankings
 
 Logits = NDArray[np.float32]
+Bits = NDArray[np.uint8]
 
+FLOOR = np.float32(-1e30)  # logits of allowed tokens, when all of them are cut
+# The largest logit of 8 tokens for each byte of a mask [256, 8]: inf where the bit is set, else -inf.
+CEILINGS = np.where(np.arange(256)[:, None] >> np.arange(8) & 1, inf, -inf).astype(np.float32)
 GREEDY = 1e-7  # temperatures below are 0
 
 
@@ -32,12 +36,14 @@ class Row:
     position: int = 0  # tokens generated so far
     choice: int = 0  # index of the continuation
     penalties: Penalties | None = None  # from Penalties.start(sampling, tokens)
-    allow: Tensor | None = None  # [V] bool, False is forbidden (grammars)
+    allow: Bits | None = None  # [V / 8], bit 0 first; 0 is forbidden (grammars)
+    forced: int | None = None  # the token to take, whatever the logits say (grammars)
 
     @property
     def plain(self) -> bool:
         """True if the token is the largest logit and nothing else is asked for."""
-        changed = self.penalties is not None or self.allow is not None
+        ruled = self.allow is not None or self.forced is not None
+        changed = self.penalties is not None or ruled
         return self.sampling.temperature < GREEDY and self.sampling.logprobs is None and not changed
 
 
@@ -73,10 +79,12 @@ def choose(raw: Logits, row: Row) -> Token:
     """Choose the token of one row; raw [V] are the model's own logits and stay as they are."""
     token, peak = leader(raw)
     own, logits, sampling = peak, raw, row.sampling
-    if row.penalties is not None or row.allow is not None:
+    if row.forced is not None:
+        token = row.forced
+    elif row.penalties is not None or row.allow is not None:
         logits = changed(raw, row)
         token, peak = leader(logits)
-    if sampling.temperature >= GREEDY:
+    if row.forced is None and sampling.temperature >= GREEDY:
         token = draw(logits, peak, sampling, uniform(sampling.seed, row.choice, row.position))
     if sampling.logprobs is None:
         return Token(token)
@@ -104,7 +112,13 @@ def changed(raw: Logits, row: Row) -> Logits:
     logits = raw if row.penalties is None else row.penalties.apply(raw)
     if row.allow is None:
         return logits
-    return np.where(row.allow.cpu().numpy(), logits, np.float32(-inf))
+    most = CEILINGS.take(row.allow[: -(-raw.size // 8)], axis=0).reshape(-1)[: raw.size]
+    rest = np.full(raw.size - most.size, -inf, np.float32)  # ids that the grammar does not know
+    ceiling = np.concatenate([most, rest]) if rest.size else most
+    choices = np.minimum(logits, ceiling)
+    if choices.max() > -inf:
+        return choices
+    return np.minimum(np.maximum(raw, FLOOR), ceiling)  # the penalties left nothing
 
 
 def draw(logits: Logits, peak: float, sampling: Sampling, chance: float) -> int:

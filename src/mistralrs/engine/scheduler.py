@@ -52,6 +52,8 @@ class Scheduler:
         taken: at the last whole page before the prompt's end at the latest, and where another prompt branched off.
         """
         count, size = min(sequence.pending, max(left, 0)), self.pages.size
+        if count:
+            count = sequence.whole(sequence.computed + count) - sequence.computed
         if self.slots is None:
             return count
         end = min(sequence.computed + count, (len(sequence.tokens) - 1) // size * size)

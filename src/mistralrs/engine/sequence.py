@@ -1,13 +1,18 @@
 """The mutable state of a request inside the engine: a Job and its Sequences, one for each continuation."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mistralrs.api.piece import Finish, Follower, Piece
+import torch
+from torch import Tensor
+
+from mistralrs.api.piece import Constraint, Finish, Follower, Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.engine.memory import digest
 from mistralrs.engine.penalties import Penalties
+from mistralrs.nn.media import runs
 
 Deliver = Callable[[Piece | BaseException], None]
 
@@ -19,6 +24,7 @@ class Job:
     prompt: Prompt
     follow: Callable[[], Follower]
     deliver: Deliver  # called on the engine's thread, must not block
+    constrain: Callable[[], Constraint] | None = None  # to a grammar
     canceled: bool = False
     open: int = 0  # continuations that have not finished
     queued_at: float = field(default_factory=time.perf_counter)
@@ -50,7 +56,13 @@ class Sequence:
         prompt = self.job.prompt
         self.tokens = list(prompt.tokens)
         self.prompt_length = self.basis = len(prompt.tokens)
+        media = prompt.media
+        spans = runs(prompt.tokens) if any(m.joined for m in media.values()) else ()
+        self.joined = [(first, end) for number, first, end in spans if media[number].joined]
         self.follower = self.job.follow()
+        self.constraint = self.job.constrain and self.job.constrain()
+        self.mask_seconds = math.inf  # that its last mask took
+        self.forced = self.constraint.forced() if self.constraint else []  # tokens that come next
         self.penalties = Penalties.start(prompt.sampling, prompt.tokens)
         room = self.context - self.prompt_length
         self.limit = room if prompt.max_tokens is None else min(room, prompt.max_tokens)
@@ -65,9 +77,27 @@ class Sequence:
         """Tokens sampled so far."""
         return len(self.tokens) - self.prompt_length
 
+    def axes(self, at: Tensor) -> Tensor:
+        """Positions [3, n] of the tokens `at` [n]; what follows the prompt counts on from its highest."""
+        given = self.job.prompt.positions
+        if given is None:
+            return at.expand(3, -1)
+        beyond = at[at >= self.prompt_length] - self.prompt_length + 1 + given.max()
+        return torch.cat((given[:, at[at < self.prompt_length]], beyond.expand(3, -1)), 1)
+
+    def whole(self, end: int) -> int:
+        """`end`, or the nearest place where no run of joined rows is cut: before it, or after it if it starts now."""
+        for first, last in self.joined:
+            if first < end < last:
+                return first if first > self.computed else last
+        return end
+
     def append(self, token: int) -> None:
-        """Add a sampled token."""
+        """Add a token. One that ends the continuation means nothing to a grammar."""
         self.tokens.append(token)
+        if self.constraint is not None and token not in self.job.prompt.stop_ids:
+            self.constraint.push(token)
+            self.forced = self.forced[1:] or self.constraint.forced()
         if self.penalties is not None:
             self.penalties.history.add(token)
 
@@ -78,7 +108,8 @@ class Sequence:
 
     def ended_by(self, token: int) -> Finish | None:
         """Why the continuation ends with this token, if it does."""
-        if token in self.job.prompt.stop_ids or self.follower.stopped:
+        complete = self.constraint is not None and self.constraint.done
+        if token in self.job.prompt.stop_ids or self.follower.stopped or complete:
             return "stop"
         return "length" if self.generated >= self.limit else None
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from mistralrs import models
 from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
+from mistralrs.load import fp8
 from mistralrs.load.config import Config, architecture_of, choose_dtype
-from mistralrs.load.fp8 import widened
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
@@ -23,9 +23,11 @@ from mistralrs.nn.cache import Paged, State
 from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.nn.decoder import Decoder
 from mistralrs.nn.linear import Embedding, place
+from mistralrs.nn.media import Encoder
 from mistralrs.nn.rope import Rope
 from mistralrs.passes.isq import Isq
 from mistralrs.quant.affine import packed
+from mistralrs.quant.formats import Format
 from mistralrs.quant.plain import Plain
 from mistralrs.quant.weight import Weight
 
@@ -37,11 +39,16 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # what a matrix may sta
 
 @dataclass(frozen=True)
 class Built:
-    """A filled model with its caches, and what was decided on the way."""
+    """A filled model with its caches, what was decided on the way, and where its weights came from."""
 
     model: Decoder
-    cfg: Config
+    cfg: Config  # of the text model
     plan: Plan
+    tensors: Tensors
+    target: Target
+    wish: Wish
+    raw: Mapping[str, Any] = field(default_factory=dict)  # config.json
+    media: Config | None = None  # of the whole model, where it reads media
 
     @cached_property
     def ropes(self) -> list[Rope]:
@@ -64,6 +71,17 @@ class Built:
 
         return copy if states else None
 
+    def requantize(self, kind: Format) -> None:
+        """Quantize the matrices anew, one by one, from the numbers of the checkpoint."""
+        isq = Isq.plan(self.model, kind, self.wish.experts)
+        fill_matrices(self.model, self.tensors, self.target, isq, set(isq.kinds))
+
+    def fixed(self, kind: Format) -> tuple[int, int]:
+        """How many of the matrices that `kind` is for stay as the checkpoint has them, quantized; and of how many."""
+        names = Isq.plan(self.model, kind, self.wish.experts).kinds
+        stored = [self.tensors.get(name) for name in names]
+        return sum(isinstance(t, Packed) and t.format != "FP8" for t in stored), len(names)
+
 
 def build(repo: Repo, wish: Wish) -> Built:
     """A model from Hugging Face's files."""
@@ -72,28 +90,59 @@ def build(repo: Repo, wish: Wish) -> Built:
         raise ConfigError(
             f"'{repo.id}' has no config.json: name the directory of a Hugging Face model, or download it again"
         )
-    return construct(raw, lambda: widened(read_checkpoint(repo.weights()), raw), wish)
+    return construct(raw, lambda: fp8.packed(read_checkpoint(repo.weights()), raw), wish)
 
 
 def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -> Built:
     """Detect the architecture of a config.json, plan the memory, then read the weights tensor by tensor."""
-    architecture = models.find(choose(raw, wish.arch))
-    cfg = Config(raw, architecture.defaults)
+    key = choose(raw, wish)
+    encoder = models.encoder(key)
+    reader = None if encoder is None else media_config(raw, encoder)
+    architecture = models.find(text_key(key, raw, encoder))
+    cfg = Config(reader.text.raw if reader else raw, architecture.defaults)
     stored = read()
     dtype = choose_dtype(wish.dtype, cfg, wish.device, main_dtype(stored))
     model = outline(architecture, cfg)
+    if encoder and reader:
+        model.encoder = outline(encoder, reader)
+        stored = encoder.checkpoint(reader, stored)
     if wish.embeds:
         behead(model)
         stored = inside_model(stored)
-    tensors = complete(model, architecture.checkpoint(cfg, stored), cfg)
-    isq = Isq.plan(model, wish.isq)
+    apart = {name: t for name, t in stored.items() if name.startswith("encoder.")}
+    spoken = {name: t for name, t in stored.items() if name not in apart}
+    tensors = complete(model, architecture.checkpoint(cfg, spoken) | apart, cfg)
+    isq = Isq.plan(model, wish.isq, wish.experts)
     target = Target.of(wish, dtype)
     cached = target.compute if wish.embeds else dtype
     layout = plan(model, cfg, needed(tensors, isq, dtype), cached, wish)
     log.info("%s", layout)
     fill(model, tensors, target, isq)
     allocate(model, layout, wish.device, cached)
-    return Built(model, cfg, layout)
+    return Built(model, cfg, layout, tensors, target, wish, raw, reader)
+
+
+def media_config(raw: Mapping[str, Any], encoder: type[Encoder]) -> Config:
+    """config.json of a model with an encoder; its text_config is complete, also where it was the file's top level."""
+    own = raw.get("text_config") or {}
+    for name in ("text_config", "vision_config"):
+        if not isinstance(raw.get(name) or {}, Mapping):
+            raise ConfigError(f"config.json: {name} must be an object, not {raw[name]!r}")
+    above = {k: v for k, v in raw.items() if not k.endswith("_config") and k != "architectures"}
+    text = {**encoder.text_defaults.get(text_type(raw), {}), **above, **own}
+    if "tie_word_embeddings" in raw:  # the file's, whatever the text model alone would do
+        text["tie_word_embeddings"] = raw["tie_word_embeddings"]
+    return Config({**raw, "text_config": text}, encoder.defaults)
+
+
+def text_type(raw: Mapping[str, Any]) -> str:
+    """The model_type of the text model inside a config.json."""
+    return str((raw.get("text_config") or raw).get("model_type"))
+
+
+def text_key(key: str, raw: Mapping[str, Any], encoder: type[Encoder] | None) -> str:
+    """The registry key of the text model."""
+    return key if encoder is None else encoder.text or text_type(raw)
 
 
 def needed(tensors: Tensors, isq: Isq, dtype: torch.dtype) -> int:
@@ -126,11 +175,12 @@ def inside_model(tensors: Tensors) -> Tensors:
     return tensors if known else {f"model.{name}": tensor for name, tensor in tensors.items()}
 
 
-def choose(raw: Mapping[str, Any], arch: str | None) -> str:
+def choose(raw: Mapping[str, Any], wish: Wish) -> str:
     """The registry key of the architecture that the user names, else that of config.json."""
+    arch = wish.arch
     if arch is None:
         return architecture_of(raw, models.SOURCES)
-    key = models.key_of(arch)
+    key = models.key_of(arch, models.MEDIA if wish.media else models.REGISTRY)
     named = [name for name in raw.get("architectures") or () if name in models.SOURCES]
     if named and key not in [models.SOURCES[name] for name in named]:
         raise ConfigError(
@@ -139,7 +189,10 @@ def choose(raw: Mapping[str, Any], arch: str | None) -> str:
     return key
 
 
-def outline(architecture: type[Decoder], cfg: Config) -> Decoder:
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def outline(architecture: Callable[[Config], Module], cfg: Config) -> Module:
     """The model as shapes without storage; raises ConfigError where config.json does not describe one."""
     try:
         return architecture(cfg).eval()
@@ -147,7 +200,7 @@ def outline(architecture: type[Decoder], cfg: Config) -> Decoder:
         raise
     except Exception as error:  # a value of a wrong type or size can fail in any way
         raise ConfigError(
-            f"config.json does not describe a {architecture.__name__} model ({error!r}): check the "
+            f"config.json does not describe a {getattr(architecture, '__name__', '')} model ({error!r}): check the "
             "values that were edited, or download it again"
         ) from error
 
@@ -225,19 +278,30 @@ class Target:
 def fill(model: Decoder, tensors: Tensors, target: Target, isq: Isq) -> None:
     """Replace every declared parameter by its tensor, one at a time, quantized where the plan says so."""
     model.dtype = target.compute
+    if model.encoder is not None:
+        model.encoder.dtype = target.compute
     for prefix, module in model.named_modules():
         for leaf in [n for n, p in module._parameters.items() if p is not None]:
             lazy = tensors.get(f"{prefix}.{leaf}")
-            if lazy is None:
-                continue
-            if leaf in getattr(module, "matrices", ()):
-                weight = isq.apply(f"{prefix}.{leaf}", target.matrix(lazy))
+            if lazy is not None and leaf not in getattr(module, "matrices", ()):
+                target.put(module, leaf, lazy)
+    fill_matrices(model, tensors, target, isq, set(tensors) | {HEAD})
+
+
+def fill_matrices(
+    model: Decoder, tensors: Tensors, target: Target, isq: Isq, names: Container[str]
+) -> None:
+    """Put these of the matrices in their places, quantized where the plan says so."""
+    for prefix, module in model.named_modules():
+        for leaf in getattr(module, "matrices", ()):
+            name = f"{prefix}.{leaf}"
+            lazy = tensors.get(name)
+            if lazy is not None and name in names:
+                weight = isq.apply(name, target.matrix(lazy))
                 # A table whose rows are looked up stays in the mapped file.
                 place(module, leaf, weight if isinstance(module, Embedding) else packed(weight))
-            else:
-                target.put(module, leaf, lazy)
-            lazy.release()
-    if hasattr(model, "lm_head") and HEAD not in tensors:
+                lazy.release()
+    if hasattr(model, "lm_head") and HEAD not in tensors and HEAD in names:
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
         place(model.lm_head, "weight", packed(tied))
         tensors["model.embed_tokens.weight"].release()

@@ -1,4 +1,4 @@
-"""Checkpoints in FP8 blocks, read as bfloat16."""
+"""Checkpoints in FP8 blocks, kept as they are stored."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -7,26 +7,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mistralrs.nn.checkpoint import Lazy, Tensors
+from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.quant import fp8
 
 SCALES = "_scale_inv"  # follows the name of the matrix; despite it, scales multiply
 
 
-def widened(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
-    """Every matrix that has block scales as bfloat16, unpacked when it is loaded; the rest as it is."""
-    rows, columns = (config.get("quantization_config") or {}).get("weight_block_size") or (128, 128)
+def packed(tensors: Tensors, config: Mapping[str, Any]) -> Tensors:
+    """Every matrix that has block scales as one that stays packed; the rest as it is."""
+    block = tuple((config.get("quantization_config") or {}).get("weight_block_size") or (128, 128))
     out: Tensors = {}
     for name, tensor in tensors.items():
         scales = tensors.get(name + SCALES)
         if scales is not None:
-            read = partial(decode, scales=scales, block=(rows, columns))
-            out[name] = tensor.map(read, dtype=torch.bfloat16)
+            out[name] = matrix(tensor, scales, block)
         elif not name.endswith(SCALES):
             out[name] = tensor
     return out
 
 
-def decode(codes: Tensor, scales: Lazy, block: tuple[int, int]) -> Tensor:
-    """Codes [N, K] and the scales that belong to them -> bfloat16 [N, K]."""
-    return fp8.unpack(codes, scales.load(), block)
+def matrix(codes: Lazy, scales: Lazy, block: tuple[int, int]) -> Packed:
+    """Codes [N, K] and the scales that belong to them."""
+    rows, width = codes.shape
+    size = width + scales.shape[1] * scales.dtype.itemsize
+    raw = codes.map(partial(joined, scales=scales, block=block), (rows, size), torch.uint8)
+    make = partial(fp8.of_rows, width=width, columns=block[1], dtype=scales.dtype)
+    return Packed.over(raw, width, make, "FP8", torch.bfloat16)
+
+
+def joined(codes: Tensor, scales: Lazy, block: tuple[int, int]) -> Tensor:
+    """Rows of bytes."""
+    return fp8.rows(codes, scales.load(), block)

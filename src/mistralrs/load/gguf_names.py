@@ -117,12 +117,17 @@ OWN: dict[str, dict[str, str]] = {
 }
 
 
+# Tensors that gguf_config.py reads.
+SETTINGS = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"}
+
+
 def tensors_of(file: Gguf) -> Tensors:
     """A file's tensors by Hugging Face name; names without a rule stay."""
     meta = Meta(file)
     table = GLOBAL | LAYER | EXPERTS | OWN.get(meta.arch, {})
     out: Tensors = {}
-    for name, lazy in REBUILT.get(meta.arch, same)(file.tensors, meta).items():
+    weights = {name: lazy for name, lazy in file.tensors.items() if name not in SETTINGS}
+    for name, lazy in REBUILT.get(meta.arch, same)(weights, meta).items():
         for pattern, undo in VALUES.get(meta.arch, {}).items():
             if re.search(pattern, name):
                 lazy = undo(lazy, meta)

@@ -200,11 +200,8 @@ def templates(file: Gguf) -> str | list[dict[str, str]] | None:
 def byte_level(vocabulary: Vocabulary) -> Tokenizer:
     """BPE over bytes: GPT-2 and most models since."""
     merges = [pair.partition(" ")[::2] for pair in vocabulary.get("merges", [])]
-    whole = vocabulary.pre in WHOLE
-    try:
-        model = models.BPE(vocab=vocabulary.ids, merges=merges, ignore_merges=whole)
-    except Exception:  # a merge of what is no token, which llama.cpp never reaches
-        model = models.BPE(vocabulary.ids, known(merges, vocabulary.ids), ignore_merges=whole)
+    merges = known(merges, vocabulary.ids)
+    model = models.BPE(vocabulary.ids, merges, ignore_merges=vocabulary.pre in WHOLE)
     tokenizer = Tokenizer(model)
     splits = [
         pre_tokenizers.Split(Regex(expression), "isolated") for expression in splits_of(vocabulary)
@@ -216,9 +213,10 @@ def byte_level(vocabulary: Vocabulary) -> Tokenizer:
 
 
 def known(merges: list[tuple[str, str]], ids: Mapping[str, int]) -> list[tuple[str, str]]:
-    """The merges of tokens to a token."""
+    """The merges of tokens to a token: llama.cpp never reaches others, and the library panics at some."""
     kept = [(a, b) for a, b in merges if a in ids and b in ids and a + b in ids]
-    log.warning("%d merges of unknown tokens are left out", len(merges) - len(kept))
+    if len(kept) < len(merges):
+        log.warning("%d merges of unknown tokens are left out", len(merges) - len(kept))
     return kept
 
 

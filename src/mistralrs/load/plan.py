@@ -10,7 +10,7 @@ from torch import nn
 from mistralrs.api.errors import OutOfMemoryError
 from mistralrs.load.config import Config
 from mistralrs.nn.cache import Paged, State
-from mistralrs.quant.ggml_kind import Kind
+from mistralrs.quant.formats import Format
 
 MB = 1 << 20
 STEP = 2048  # tokens of a step of an embedding model, unless a single text is longer
@@ -31,9 +31,11 @@ class Wish:
     """What the user decides about a model."""
 
     arch: str | None = None  # name in `arch=`; None reads config.json
+    media: bool = False  # whether `arch` names a model that reads media
     dtype: str = "auto"
     device: torch.device = torch.device("cpu")
-    isq: Kind | None = None  # type that matrices are quantized to
+    isq: Format | None = None  # type that matrices are quantized to
+    experts: bool = False  # ... but only those of the experts of a mixture, and the head
     sequences: int = 16  # that may run at once
     snapshots: int = 16  # recurrent states kept for reuse
     page_size: int = 32

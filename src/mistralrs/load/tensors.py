@@ -53,8 +53,8 @@ def read_checkpoint(paths: Iterable[Path]) -> dict[str, Lazy]:
 
 
 def main_dtype(tensors: Mapping[str, Lazy]) -> torch.dtype | None:
-    """The 16- or 32-bit float dtype of most bytes of a checkpoint, if any; float16 beside quantized matrices."""
-    if any(isinstance(tensor, Packed) for tensor in tensors.values()):
+    """The 16- or 32-bit float dtype of most bytes of a checkpoint, if any; float16 beside ggml's matrices."""
+    if any(isinstance(t, Packed) and t.dtype is torch.float32 for t in tensors.values()):
         return torch.float16
     sizes: dict[torch.dtype, int] = {}
     for tensor in tensors.values():

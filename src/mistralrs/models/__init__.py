@@ -1,10 +1,12 @@
 """The architectures by `model_type` of config.json, which is also the name of the file. This table is the registry."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import NamedTuple
 
 from mistralrs.api.errors import NotSupportedError
 from mistralrs.nn.decoder import Decoder
+from mistralrs.nn.media import Encoder
 
 
 class Entry(NamedTuple):
@@ -45,10 +47,23 @@ REGISTRY = {
     "starcoder2": Entry("Starcoder2", "Starcoder2ForCausalLM", "starcoder2"),
 }
 
+# Models that also read images or sounds: each file is an Encoder, which hangs on one of the models above.
+MEDIA = {
+    "gemma3": Entry("Gemma3", "Gemma3ForConditionalGeneration", "gemma3"),
+    "idefics3": Entry("Idefics3", "Idefics3ForConditionalGeneration", "idefics3"),
+    "llava": Entry("Llava", "LlavaForConditionalGeneration", "llava"),
+    "llava_next": Entry("LlavaNext", "LlavaNextForConditionalGeneration", "llava-next"),
+    "mistral3": Entry("Mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
+    "qwen2_5_vl": Entry("Qwen2_5VL", "Qwen2_5_VLForConditionalGeneration", "qwen2_5vl"),
+    "qwen2_vl": Entry("Qwen2VL", "Qwen2VLForConditionalGeneration", "qwen2vl"),
+    "smolvlm": Entry("SmolVLM", "SmolVLMForConditionalGeneration", "smolvlm"),
+}
+
 # What `EmbeddingArchitecture` calls by another name: any decoder gives embeddings when its head is left off.
 EMBEDDINGS = {"qwen3embedding": "qwen3"}
 
-SOURCES = {entry.source: key for key, entry in REGISTRY.items()}
+EVERY = REGISTRY | MEDIA
+SOURCES = {entry.source: key for key, entry in EVERY.items()}
 REGISTERED: dict[str, type[Decoder]] = {}  # by users, under the class name
 
 
@@ -59,16 +74,25 @@ def register_architecture(source: str, decoder: type[Decoder]) -> None:
 
 
 def find(key: str) -> type[Decoder]:
-    """The model class of a registry key."""
+    """The text model of a registry key; raises NotSupportedError for another key."""
     if key in REGISTERED:
         return REGISTERED[key]
+    if key not in REGISTRY:
+        raise NotSupportedError(
+            f"text model '{key}' is not available; these are: {', '.join(REGISTRY)}"
+        )
     return getattr(import_module(f".{key}", __name__), REGISTRY[key].cls)
 
 
-def key_of(arch: str) -> str:
+def encoder(key: str) -> type[Encoder] | None:
+    """What reads media in the model of a registry key; None for a text model."""
+    return getattr(import_module(f".{key}", __name__), MEDIA[key].cls) if key in MEDIA else None
+
+
+def key_of(arch: str, table: Mapping[str, Entry] = REGISTRY) -> str:
     """The registry key of an SDK architecture name; raises NotSupportedError when it has no file yet."""
-    for key, entry in REGISTRY.items():
+    for key, entry in table.items():
         if EMBEDDINGS.get(arch, arch) in (entry.arch, key):
             return key
-    known = ", ".join(sorted(e.arch for e in REGISTRY.values()))
+    known = ", ".join(sorted(e.arch for e in table.values()))
     raise NotSupportedError(f"architecture '{arch}' is not available yet; these are: {known}")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mistralrs.kernels.glu import glu
 from mistralrs.models import llama, qwen2
 from mistralrs.nn.attention import Attention
-from mistralrs.nn.checkpoint import Lazy, Tensors, rename
+from mistralrs.nn.checkpoint import Lazy, Packed, Tensors, rename
 from mistralrs.nn.decoder import Decoder, Settings
 from mistralrs.nn.linear import Linear
 from mistralrs.nn.moe import Experts, top_softmax
@@ -104,19 +104,20 @@ def every_other(x: Tensor, first: int) -> Tensor:
 
 
 def unpacked(tensors: Tensors) -> Tensors:
-    """The MXFP4 experts of the hub as bfloat16 stacks."""
+    """The MXFP4 experts of the hub as stacks that stay packed."""
     out: Tensors = {}
     for name, tensor in tensors.items():
         if name.endswith("_blocks"):
             scales = tensors[name.replace("_blocks", "_scales")]
-            shape = (*scales.shape[:-1], scales.shape[-1] * 32)
-            join = partial(decode, scales=scales)
-            out[name.removesuffix("_blocks")] = tensor.map(join, shape, torch.bfloat16)
+            groups = scales.shape[-1]
+            raw = tensor.map(partial(joined, scales=scales), (*scales.shape[:-1], 17 * groups))
+            stack = Packed.over(raw, 32 * groups, mxfp4.of_rows, "MXFP4", torch.bfloat16)
+            out[name.removesuffix("_blocks")] = stack
         elif not name.endswith("_scales"):
             out[name] = tensor
     return out
 
 
-def decode(blocks: Tensor, scales: Lazy) -> Tensor:
-    """Blocks and the scales that belong to them -> bfloat16 [E, N, K]."""
-    return mxfp4.unpack(blocks, scales.load())
+def joined(blocks: Tensor, scales: Lazy) -> Tensor:
+    """Blocks and the scales that belong to them -> rows of bytes."""
+    return mxfp4.rows(blocks, scales.load())

@@ -8,6 +8,17 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Joined:
+    """Rows [first, end) of a batch that see each other and everything before them, as attention reads them."""
+
+    first: int
+    end: int
+    starts: Tensor  # [2]
+    lengths: Tensor  # [1]
+    pages: Tensor  # [1, P]
+
+
+@dataclass(frozen=True)
 class Batch:
     """T tokens of B sequences laid end to end: no padding, prefill and decode mixed freely.
 
@@ -15,7 +26,7 @@ class Batch:
     host as int32 and `tokens`, `positions`, `outputs`, `fresh` on the model's device.
     """
 
-    tokens: Tensor  # [T] int64 token ids
+    tokens: Tensor  # [T] int64 token ids; 0 where a row of `media` stands
     positions: Tensor  # [T] int64 position in the sequence, or [3, T] for multi-axis rope
     starts: Tensor  # [B + 1] row where each sequence begins
     lengths: Tensor  # [B] tokens of the sequence in the cache after this step
@@ -26,6 +37,10 @@ class Batch:
     slots: Tensor  # [B] fixed-size state slot of each sequence
     fresh: Tensor  # [B] bool, true when the sequence starts in this step
     outputs: Tensor  # [R] int64 rows whose logits are wanted
+    media: tuple[
+        tuple[Tensor, Tensor], ...
+    ] = ()  # rows [n] of this batch, what takes their place [n, W]
+    joined: tuple[Joined, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict)  # values layers share, such as rope angles
 
     def spans(self) -> Iterator[tuple[int, int, int]]:

@@ -35,7 +35,12 @@ class Paged(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor | None, batch: Batch, **rule: Any) -> Tensor:
         """Append k, v [T, KV, D] (no v where it is shared) and attend causally: q [T, H, Dk] -> [T, H, Dv]."""
         write(k, None if self.shared else v, self.k, self.v, batch)
-        return attention(q, self.k, self.v, batch, **rule)
+        out = attention(q, self.k, self.v, batch, **rule)
+        for span in batch.joined:  # as sequences of their own, they are just not causal
+            rows = q[span.first : span.end]
+            rule["causal"] = False
+            out[span.first : span.end] = attention(rows, self.k, self.v, span, **rule)
+        return out
 
 
 class State(nn.Module):

@@ -135,7 +135,7 @@ class Lazy:
 
 @dataclass(frozen=True)
 class Packed(Lazy):
-    """A quantized matrix: `weight` keeps it as it is stored, `load` decodes it to float32.
+    """A quantized matrix: `weight` keeps it as it is stored, `load` decodes it.
 
     What moves whole rows (parts of the leading dimensions, joining one format, `rows`) stays packed; every
     other operation gives the decoded tensor.
@@ -146,14 +146,21 @@ class Packed(Lazy):
     format: str
 
     @classmethod
-    def over(cls, raw: Lazy, width: int, make: Callable[[Tensor], Weight], format: str) -> Packed:
-        """A matrix of `width` values in a row over its stored rows."""
+    def over(
+        cls,
+        raw: Lazy,
+        width: int,
+        make: Callable[[Tensor], Weight],
+        format: str,
+        dtype: torch.dtype = torch.float32,
+    ) -> Packed:
+        """A matrix of `width` values in a row over its stored rows, decoded to `dtype` where it must be."""
         shape = (*raw.shape[:-1], width)
 
         def read() -> Tensor:
-            return make(raw.load()).dequantize()
+            return make(raw.load()).dequantize().to(dtype)
 
-        return cls(shape, torch.float32, read, raw, make, format, file=raw.file, drop=raw.drop)
+        return cls(shape, dtype, read, raw, make, format, file=raw.file, drop=raw.drop)
 
     @property
     def nbytes(self) -> int:
@@ -171,7 +178,7 @@ class Packed(Lazy):
 
     def again(self, raw: Lazy) -> Packed:
         """The same format over other rows."""
-        return Packed.over(raw, self.shape[-1], self.make, self.format)
+        return Packed.over(raw, self.shape[-1], self.make, self.format, self.dtype)
 
     def narrow(self, dim: int, start: int, length: int) -> Lazy:
         """`length` entries of one dimension, beginning at `start`."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mistralrs.nn.batch import Batch
 from mistralrs.nn.checkpoint import Lazy
 from mistralrs.nn.linear import Embedding, Linear
+from mistralrs.nn.media import Encoder
 from mistralrs.nn.norm import RMSNorm
 
 
@@ -39,10 +40,11 @@ class Decoder(nn.Module):
     ] = {}  # keys that older checkpoints leave out of config.json
 
     dtype: torch.dtype = torch.float32  # of activations; set when the model is filled
+    encoder: Encoder | None  # of images and sounds, where the checkpoint has one
 
     def __init__(self, cfg: Settings):
         super().__init__()
-        self.cfg = cfg
+        self.cfg, self.encoder = cfg, None
         self.model = Trunk(
             Embedding(cfg.vocab_size, cfg.hidden_size),
             [type(self).Block(cfg, i) for i in range(cfg.num_hidden_layers)],
@@ -58,13 +60,20 @@ class Decoder(nn.Module):
         """Token ids [T] -> [T, D]."""
         return self.model.embed_tokens(batch.tokens, self.dtype)
 
+    def inputs(self, batch: Batch) -> Tensor:
+        """What the first layer reads [T, D]: embeddings, and where media stand their rows."""
+        x = self.embed(batch)
+        for rows, encoded in batch.media:
+            x[rows] = encoded[:, : x.shape[1]].to(x.dtype)
+        return x
+
     def head(self, x: Tensor) -> Tensor:
         """x [R, D] -> logits [R, V]."""
         return self.lm_head(x)
 
     def states(self, batch: Batch) -> Tensor:
         """What the last norm gives [R, D] for the rows in `batch.outputs`."""
-        x = self.embed(batch)
+        x = self.inputs(batch)
         for layer in self.model.layers:
             x = layer(x, batch)
         return self.model.norm(x[batch.outputs])

@@ -120,7 +120,9 @@ class Rope(nn.Module):
             )
         self.freq, self.amplitude = SCALINGS[self.kind](dim, spec)
         self.long = longrope(dim, spec, long=True) if self.kind == "longrope" else None
-        self.key = ("rope", dim, tuple(self.freq.tolist()), self.amplitude, self.kind)
+        self.axes = axes(spec, dim // 2)
+        parts = tuple(self.freq.tolist()), tuple(self.axes.tolist())
+        self.key = ("rope", dim, *parts, self.amplitude, self.kind)
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, H, D] -> [T, H, D]."""
@@ -132,7 +134,9 @@ class Rope(nn.Module):
     def angles(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """cos and sin [T, dim / 2] of this step's tokens."""
         freq, amplitude = self.scaled(batch)
-        angle = batch.positions[:, None].float() * freq.to(batch.positions.device)
+        angle = batch.positions[..., None].float() * freq.to(batch.positions.device)
+        if angle.dim() == 3:  # [3, T, dim / 2]
+            angle = angle[self.axes.to(angle.device), :, torch.arange(angle.shape[2])].T
         return angle.cos() * amplitude, angle.sin() * amplitude
 
     def scaled(self, batch: Batch) -> tuple[Tensor, Tensor | float]:
@@ -171,6 +175,19 @@ class Rope(nn.Module):
         if self.kind == "dynamic" and prompt > self.spec["max_position_embeddings"]:
             return prompt
         return int(self.long is not None and length > self.spec["original_max_position_embeddings"])
+
+
+def axes(spec: Spec, pairs: int) -> Tensor:
+    """Which of the axes frame, line and column turns each pair [dim / 2]: blocks of `mrope_section`, or in turn."""
+    sections = spec.get("mrope_section")
+    if not sections:
+        return torch.zeros(pairs, dtype=torch.int64)
+    if not spec.get("mrope_interleaved"):
+        return torch.arange(3).repeat_interleave(torch.tensor(sections))
+    found = torch.zeros(pairs, dtype=torch.int64)
+    for axis in (1, 2):
+        found[axis : sections[axis] * 3 : 3] = axis
+    return found
 
 
 def prompts(batch: Batch) -> Tensor:

@@ -4,22 +4,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from mistralrs.api.enums import ToolChoice
 from mistralrs.api.errors import ContextLengthError, RequestError, TemplateError
 from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
+from mistralrs.nn.media import is_media
 from mistralrs.prompt import rules
+from mistralrs.prompt.media import Placer, whole
 from mistralrs.prompt.messages import (
     Message,
     as_object,
     as_text,
     builtin_tools,
     normalize,
-    parse_tools,
     with_arguments,
 )
 from mistralrs.prompt.template import ChatTemplate
 from mistralrs.prompt.tokenizer import Tokenizer
+from mistralrs.prompt.tools import offer
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,29 @@ class Prompter:
     context: int | None = None  # tokens; None is unlimited
     seed: int = 0  # for requests that name none
     rows: int | None = None  # of the embedding; None is as many as the tokenizer has tokens
+    placer: Placer | None = None  # of images; None: the model reads only text
 
     def chat(self, request: ChatCompletionRequest) -> Prompt:
         """Render the messages and tokenize them; the template brings its own special tokens."""
-        text = self.render(request)
-        tokens = self.tokenizer.encode(text, special=False)
-        return self._prompt(request, text, tokens, rules.top_logprobs(request))
+        tools = offer(request)
+        prompt = self._messages(request)
+        return replace(prompt, tools=tools.schemas, calls=tools.calls, strict=tools.strict)
+
+    def _messages(self, request: ChatCompletionRequest) -> Prompt:
+        """Return the prompt of a chat request's messages."""
+        if self.placer is None:
+            text = self.render(request)
+            tokens = self.tokenizer.encode(text, special=False)
+            return self._prompt(request, text, tokens, rules.top_logprobs(request))
+        messages, parts = self.placer.arrange(request.messages)
+        text, images = self.render(request, messages), self.placer.read(parts)
+        text = self.placer.expand(text, images)
+        tokens, media = self.placer.place(self.tokenizer.encode(text, special=False), images)
+        prompt = self._prompt(request, text, tokens, rules.top_logprobs(request))
+        kept = tuple(whole(prompt.tokens))
+        return replace(
+            prompt, tokens=kept, media=media, positions=self.placer.positions(kept, media)
+        )
 
     def completion(self, request: CompletionRequest) -> Prompt:
         """Tokenize the prompt as it is, with the special tokens that frame a text."""
@@ -46,14 +64,14 @@ class Prompter:
         prompt = self._prompt(request, request.prompt, tokens, 0 if ranked else None)
         return replace(prompt, n=request.candidates)
 
-    def render(self, request: ChatCompletionRequest) -> str:
+    def render(self, request: ChatCompletionRequest, messages: list[Message] | None = None) -> str:
         """Return the text of a chat request's prompt."""
         if self.template is None:
             raise TemplateError(
                 "this model has no chat template; send a CompletionRequest, or pass a template file with "
                 "Runner(chat_template=...)"
             )
-        messages = normalize(request.messages)
+        messages = normalize(request.messages) if messages is None else messages
         variables = template_variables(request)
         parsed = with_arguments(messages, as_object)
         try:
@@ -79,8 +97,9 @@ class Prompter:
     ) -> Prompt:
         if not tokens:
             raise RequestError("the prompt is empty; send at least one character")
-        if self.rows is not None and max(tokens) >= self.rows:
-            raise RequestError(self._beyond(max(tokens), self.rows))
+        highest = max((id for id in tokens if not is_media(id)), default=0)
+        if self.rows is not None and highest >= self.rows:
+            raise RequestError(self._beyond(highest, self.rows))
         ids, texts = rules.stops(request, self.tokenizer)
         return Prompt(
             tokens=tuple(fit(tokens, self.context, request.max_tokens, request.truncate_sequence)),
@@ -116,8 +135,10 @@ def fit(
     if context is None or len(tokens) <= context:
         return tokens
     if not truncate:
+        shown = sum(map(is_media, tokens))
+        images = f" ({shown} of them for images, which max_edge makes smaller)" if shown else ""
         raise ContextLengthError(
-            f"the prompt has {len(tokens)} tokens, but the maximum length of this model is {context}; "
+            f"the prompt has {len(tokens)} tokens{images}, but the maximum length of this model is {context}; "
             "shorten it, or set truncate_sequence=True to keep its end"
         )
     reserve = 1 if max_tokens is None else min(max_tokens, context)
@@ -141,8 +162,8 @@ def template_variables(request: ChatCompletionRequest) -> dict[str, Any]:
 
 def _tool_variables(request: ChatCompletionRequest) -> dict[str, Any]:
     """Return the tools under every name that templates read; nothing when none are offered."""
-    tools = parse_tools(request.tool_schemas)
-    if not tools or request.tool_choice == ToolChoice.NoTools:
+    tools = list(offer(request).shown)
+    if not tools:
         return {}
     builtin = builtin_tools(tools)
     return {"tools": tools, "xml_tools": tools, **({"builtin_tools": builtin} if builtin else {})}

@@ -49,9 +49,9 @@ class Vocabulary:
             return bytes([int(token[1:-1], 16)])
         return self.join([ANCHOR, token])[len(ANCHOR) :].encode()
 
-    def stream(self, skip: Collection[int]) -> Detokenizer:
-        """Start an incremental decoder that leaves out the ids in `skip`."""
-        return ByteStream(self, skip) if self.byte_level else PieceStream(self, skip)
+    def stream(self, skip: Collection[int], inside: bool = False) -> Detokenizer:
+        """Start an incremental decoder that leaves out the ids in `skip`, at the start of a text or `inside` it."""
+        return ByteStream(self, skip) if self.byte_level else PieceStream(self, skip, inside)
 
 
 class ByteStream:
@@ -77,10 +77,10 @@ class PieceStream:
     A run of byte tokens is valid or invalid as a whole, so it is held until another piece ends it.
     """
 
-    def __init__(self, vocabulary: Vocabulary, skip: Collection[int]) -> None:
+    def __init__(self, vocabulary: Vocabulary, skip: Collection[int], inside: bool) -> None:
         self._vocabulary = vocabulary
         self._skip = skip
-        self._before: list[str] = []
+        self._before = [ANCHOR] if inside else []
         self._held: list[str] = []
 
     def push(self, id: int) -> str:

@@ -1,10 +1,10 @@
 """The fields of a request that say how to continue a prompt, in the engine's terms."""
 
 from collections.abc import Mapping
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
-from mistralrs.api.errors import NotSupportedError, RequestError
-from mistralrs.api.prompt import Dry, Sampling
+from mistralrs.api.errors import RequestError
+from mistralrs.api.prompt import Dry, Grammar, GrammarKind, Sampling
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
 from mistralrs.prompt.tokenizer import Tokenizer
 
@@ -26,7 +26,6 @@ def sampling(
 
     The model has scores for `rows` ids, by default for every token.
     """
-    check_grammar(request)
     size = tokenizer.size
     temperature = 1.0 if request.temperature is None else request.temperature
     return Sampling(
@@ -43,6 +42,7 @@ def sampling(
         logit_bias=logit_bias(request.logit_bias or {}, min(rows or size, size)),
         logprobs=logprobs,
         seed=seed,
+        grammar=grammar(request),
     )
 
 
@@ -88,13 +88,11 @@ def stops(request: Request, tokenizer: Tokenizer) -> tuple[frozenset[int], tuple
     return frozenset(special.values()), tuple(text for text in texts if text not in special)
 
 
-def check_grammar(request: Request) -> None:
-    """Raise NotSupportedError for a request with a grammar."""
-    if request.grammar is not None:
-        raise NotSupportedError(
-            f"a {request.grammar_type} grammar needs the grammar engine, which this version does not have; "
-            "leave out grammar and grammar_type and ask for the format in the prompt"
-        )
+def grammar(request: Request) -> Grammar | None:
+    """Return what the answer must match, if anything."""
+    if request.grammar is None or request.grammar_type is None:
+        return None
+    return Grammar(cast(GrammarKind, request.grammar_type), request.grammar)
 
 
 def _inside(value: float | None, off: float) -> float:

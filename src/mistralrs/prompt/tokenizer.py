@@ -82,10 +82,12 @@ class Tokenizer:
         """Return what token `id` adds to the UTF-8 text when it stands after other text."""
         return self.vocabulary.bytes(id)
 
-    def stream(self, keep: Collection[str] = ()) -> Detokenizer:
-        """Start an incremental decoder that skips special tokens except those in `keep`."""
+    def stream(self, keep: Collection[str] = (), inside: bool = False) -> Detokenizer:
+        """Start an incremental decoder that skips special tokens except those in `keep`; `inside` a text its first
+        token keeps its blank.
+        """
         ids = {self.added[token] for token in keep if token in self.added}
-        return self.vocabulary.stream(self.special - ids)
+        return self.vocabulary.stream(self.special - ids, inside)
 
 
 def special_names(config: Mapping[str, Any]) -> dict[str, str]:

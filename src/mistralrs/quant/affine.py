@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mistralrs.kernels import affine as kernel
 from mistralrs.kernels.affine import Tiles
+from mistralrs.quant import mxfp4
 from mistralrs.quant.ggml import GgmlWeight
 from mistralrs.quant.ggml_kind import Kind
 from mistralrs.quant.weight import Weight
@@ -18,7 +19,7 @@ class Affine(Weight):
     name: ClassVar[str] = "affine"
 
     def __init__(self, kind: Kind, tiles: Tiles):
-        self.kind, self.tiles = kind, tiles
+        self.kind, self.tiles, self.format = kind, tiles, kind.name
         self.shape, self.nbytes = tiles.shape, tiles.data.nbytes
         self.bits = 8 * self.nbytes / max(1, torch.Size(self.shape).numel())
 
@@ -54,7 +55,9 @@ class Affine(Weight):
 
 
 def packed(weight: Weight) -> Weight:
-    """Blocks of a file on a CPU as tiles, where there are kernels for their type; any other weight as it is."""
+    """Blocks of a file on a CPU in the form of their kernels, where there are such; any other weight as it is."""
     if isinstance(weight, GgmlWeight) and weight.raw.is_cpu and kernel.packs(weight.kind.code):
         return Affine.pack(weight.kind, weight.raw)
+    if isinstance(weight, GgmlWeight) and weight.kind.name == "MXFP4":
+        return mxfp4.of_ggml(weight.raw)
     return weight

@@ -51,7 +51,7 @@ class GgmlWeight(Weight):
     name: ClassVar[str] = "ggml"
 
     def __init__(self, kind: Kind, raw: Tensor):
-        self.kind, self.raw = kind, raw
+        self.kind, self.raw, self.format = kind, raw, kind.name
         self.shape = (*raw.shape[:-1], raw.shape[-1] // kind.size * kind.block)
         self.nbytes, self.bits = raw.nbytes, kind.bits
 

@@ -18,7 +18,7 @@ class Plain(Weight):
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
         self.shape, self.nbytes = tuple(tensor.shape), tensor.nbytes
-        self.bits = 8.0 * tensor.itemsize
+        self.bits, self.format = 8.0 * tensor.itemsize, str(tensor.dtype).removeprefix("torch.")
 
     def dequantize(self) -> Tensor:
         """The tensor as float32."""

@@ -12,6 +12,7 @@ class Weight(ABC):
     """A matrix [N, K], or a stack [E, N, K]. A new format gives shape, nbytes and dequantize; the rest is inherited."""
 
     name: ClassVar[str]  # how users and `explain()` call the format
+    format: str  # the type of this weight, such as "Q4_K"
     bits: float  # bits per weight, scales included
     block: ClassVar[int] = 1  # K must be a multiple of it
 

@@ -1,14 +1,18 @@
 """Pieces folded into responses. A streamed and a whole response are folds over the same events."""
 
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
+from mistralrs.api.enums import ToolCallType
 from mistralrs.api.piece import Piece, Token
 from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import CompletionRequest
 from mistralrs.api.responses import (
+    CalledFunction,
     ChatCompletionChunkResponse,
     ChatCompletionResponse,
     Choice,
@@ -20,10 +24,26 @@ from mistralrs.api.responses import (
     PromptTokensDetails,
     ResponseLogprob,
     ResponseMessage,
+    ToolCallResponse,
     TopLogprob,
     Usage,
 )
-from mistralrs.stream.events import Content, Event, Finish, Format, Reasoning, Splitter
+from mistralrs.stream.events import (
+    Broken,
+    Call,
+    CallEnd,
+    CallText,
+    Content,
+    Event,
+    Finish,
+    Reasoning,
+    Splitter,
+)
+from mistralrs.stream.format import Format
+
+log = logging.getLogger("mistralrs")
+
+Reader: TypeAlias = Callable[[str], Any]  # the text of an answer -> its value
 
 
 class Spelling(Protocol):
@@ -63,13 +83,16 @@ class Header:
 class Answer:
     """One continuation of a chat, as far as it has come."""
 
-    def __init__(self, index: int, splitter: Splitter) -> None:
+    def __init__(self, index: int, splitter: Splitter, read: Reader | None = None) -> None:
         self.index = index
+        self._read = read
         self.finish: str | None = None
         self.records: list[ResponseLogprob] = []
         self._splitter = splitter
         self._content: list[str] = []
         self._reasoning: list[str] = []
+        self._calls: dict[int, list[str]] = {}  # id, name and pieces of the arguments
+        self._whole: set[int] = set()  # calls that are complete
 
     def push(self, piece: Piece) -> list[Event]:
         """Take what a step added and return its events."""
@@ -94,24 +117,60 @@ class Answer:
             self._content.append(event.text)
         elif isinstance(event, Reasoning):
             self._reasoning.append(event.text)
+        elif isinstance(event, Call):
+            self._calls[event.index] = [event.id, event.name]
+        elif isinstance(event, CallText):
+            self._calls[event.index].append(event.text)
+        elif isinstance(event, CallEnd):
+            self._whole.add(event.index)
+        elif isinstance(event, Broken):
+            self._content.append(event.text)
         else:
             self.finish = event.reason
 
     def _message(self) -> ResponseMessage:
         content, reasoning = "".join(self._content), "".join(self._reasoning)
         return ResponseMessage(
-            content=content or (None if reasoning else ""),
+            content=content or (None if reasoning or self._whole else ""),
             role="assistant",
-            tool_calls=None,
+            tool_calls=self._tool_calls(),
             reasoning_content=reasoning or None,
+            parsed=self._parsed(content),
         )
+
+    def _tool_calls(self) -> list[ToolCallResponse] | None:
+        """Return the complete calls, numbered anew."""
+        calls = [self._calls[index] for index in sorted(self._whole)]
+        return [
+            tool_call(number, id, name, "".join(parts))
+            for number, (id, name, *parts) in enumerate(calls)
+        ] or None
+
+    def _parsed(self, content: str) -> Any:
+        """Return a complete answer as a value; None without a reader, or where that rejects the answer."""
+        if self._read is None or self.finish != "stop":
+            return None
+        try:
+            return self._read(content)
+        except (ValueError, TypeError) as error:  # a stop string cut it, or a validator is stricter
+            log.warning("the answer does not have the format asked for: %s", error)
+            return None
 
 
 class ChatReply:
     """Folds the pieces of a chat request into chunks and, at any time, into one response."""
 
-    def __init__(self, prompt: Prompt, spelling: Spelling, format: Format, header: Header) -> None:
-        self._answers = [Answer(index, format.start(prompt.text)) for index in range(prompt.n)]
+    def __init__(
+        self,
+        prompt: Prompt,
+        spelling: Spelling,
+        format: Format,
+        header: Header,
+        read: Reader | None = None,
+    ) -> None:
+        self._answers = [
+            Answer(i, format.start(prompt.text, prompt.tools), read) for i in range(prompt.n)
+        ]
         self._prompt_tokens = len(prompt.tokens)
         self._completion_tokens = 0
         self._spelling = spelling
@@ -160,7 +219,7 @@ class ChatReply:
     def _choices(self, piece: Piece) -> list[ChunkChoice]:
         """Take a piece; pair its events with its token reports, and end the last pair if it ended."""
         events, records = self._take(piece)
-        deltas = [delta(event) for event in events if not isinstance(event, Finish)]
+        deltas = [delta(event) for event in events if not isinstance(event, (CallEnd, Finish))]
         pairs = list(zip_longest(deltas, records))
         if piece.finish is not None and not pairs:
             pairs = [(None, None)]
@@ -240,13 +299,26 @@ class CompletionReply:
 
 
 def delta(event: Event | None = None) -> Delta:
-    """Return what a chunk says about one event."""
+    """Return what a chunk says about one event. Only the first chunk of a call has its id and name."""
     return Delta(
-        content=event.text if isinstance(event, Content) else None,
+        content=event.text if isinstance(event, (Content, Broken)) else None,
         role="assistant",
-        tool_calls=None,
+        tool_calls=call_delta(event),
         reasoning_content=event.text if isinstance(event, Reasoning) else None,
     )
+
+
+def call_delta(event: Event | None) -> list[ToolCallResponse] | None:
+    """Return what a chunk adds to a call."""
+    if isinstance(event, Call):
+        return [tool_call(event.index, event.id, event.name, "")]
+    return [tool_call(event.index, "", "", event.text)] if isinstance(event, CallText) else None
+
+
+def tool_call(index: int, id: str, name: str, arguments: str) -> ToolCallResponse:
+    """Return a call, or a part of it."""
+    function = CalledFunction(name=name, arguments=arguments)
+    return ToolCallResponse(id=id, type=ToolCallType.Function, function=function, index=index)
 
 
 def record(token: Token, spelling: Spelling) -> ResponseLogprob:

@@ -92,6 +92,18 @@ Ragged ragged(const Index& i) {
 // Address, strides of rows and of heads.
 using Heads = std::tuple<uintptr_t, int64_t, int64_t>;
 
+// Addresses of codes, scales and zeros, numbers, type of the scales, bits, group, band, matrices, both strides.
+using Codes = std::tuple<uintptr_t, uintptr_t, uintptr_t, int, int, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
+
+Coded coded(const Codes& c) {
+  const auto [codes, scales, zeros, numbers, scale, bits, group, band, matrices, code_stride, scale_stride] = c;
+  Coded a{};
+  a.codes = at<uint8_t>(codes), a.scales = at<uint8_t>(scales), a.zeros = at<uint8_t>(zeros);
+  a.numbers = Numbers(numbers), a.scale = Scale(scale), a.bits = bits, a.group = group, a.band = band;
+  a.matrices = matrices, a.code_stride = code_stride, a.scale_stride = scale_stride;
+  return a;
+}
+
 // Addresses of starts, slots and fresh, sequences.
 using Slots = std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t>;
 
@@ -188,4 +200,18 @@ NB_MODULE(_cpu, m) {
     return active->gather(Gather{at<float>(x), at<void>(w), at<int64_t>(ids), at<float>(y), at<float>(room),
                                  at<int64_t>(places), Type(type), rows, matrices, cols, inner, stride});
   }, Free());
+  m.def("coded", [](uintptr_t x, Codes w, uintptr_t bias, uintptr_t ids, uintptr_t y, uintptr_t room, uintptr_t places,
+                    int64_t rows, int64_t cols, int64_t inner) {
+    Coded a = coded(w);
+    a.x = at<float>(x), a.bias = at<float>(bias), a.ids = at<int64_t>(ids), a.y = at<float>(y);
+    a.room = at<float>(room), a.places = at<int64_t>(places), a.rows = rows, a.cols = cols, a.inner = inner;
+    nb::gil_scoped_release free;
+    return active->coded(a);
+  });
+  m.def("decode", [](Codes w, uintptr_t ids, uintptr_t y, int64_t rows, int64_t inner) {
+    Coded a = coded(w);
+    a.ids = at<int64_t>(ids), a.y = at<float>(y), a.rows = rows, a.inner = inner;
+    nb::gil_scoped_release free;
+    active->decode(a);
+  });
 }

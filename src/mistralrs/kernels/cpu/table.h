@@ -133,6 +133,33 @@ struct Gather {  // x [rows, inner] times matrix ids[row] of w [matrices, cols, 
   int64_t rows, matrices, cols, inner, stride;  // stride: from one matrix to the next
 };
 
+// What a code stands for, by itself and with its group's scale and zero.
+enum class Numbers : int {
+  shifted = 0,   // an unsigned integer: scale * code + zero
+  centered = 1,  // an unsigned integer: (code - zero) * scale
+  integers = 2,  // a signed byte: scale * code
+  e2m1 = 3,      // four bits, a float
+  e4m3 = 4,      // eight bits, a float
+};
+enum class Scale : int { f32 = 0, f16 = 1, bf16 = 2, e8m0 = 3, e4m3 = 4 };  // the last counts in 448ths
+
+constexpr int64_t scale_bytes(Scale type) { return type == Scale::f32 ? 4 : type < Scale::e8m0 ? 2 : 1; }
+
+struct Coded {  // x [rows, inner] times coded matrices [matrices, cols, inner] transposed -> y [rows, cols]
+  const float* x;
+  const uint8_t* codes;   // `bits` each, lowest first; a row has whole bytes
+  const uint8_t* scales;  // one for `band` outputs times `group` inputs
+  const uint8_t* zeros;   // likewise, or null
+  const float* bias;      // [cols] or null
+  const int64_t* ids;     // [rows], the matrix of each row; null: the first one for all
+  float* y;
+  float* room;      // with ids: [rows * (inner + cols)] to work in
+  int64_t* places;  // with ids: [rows + 2 * matrices + 1] to work in
+  Numbers numbers;
+  Scale scale;
+  int64_t bits, group, band, rows, matrices, cols, inner;
+  int64_t code_stride, scale_stride;  // bytes of codes, number of scales: from one matrix to the next
+};
 struct Block;
 using Search = void (*)(int format, const float* x, Block* blocks);  // SEARCHED super-blocks of a K-quant, see blocks.h
 
@@ -150,6 +177,8 @@ struct Table {
   void (*recurrence)(const Recurrence&);
   void (*conv)(const Conv&);
   bool (*gather)(const Gather&);
+  bool (*coded)(const Coded&);
+  void (*decode)(const Coded&);  // rows ids[i], or all rows, of one matrix -> y [rows, inner]
   Search search;
 };
 

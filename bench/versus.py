@@ -1,0 +1,286 @@
+"""Every engine on the same GGUF file, in turn: prefill, decode, several requests at once, start, memory.
+
+python bench/versus.py FILE.gguf --engine ours=mistralrs:PYTHON --engine wheel=mistralrs:PYTHON
+    --engine llama.cpp=llamacpp:PYTHON --engine openvino=openvino:PYTHON [--tests pp128 tg128 ...]
+
+An engine is NAME=KIND:PYTHON, where PYTHON is an interpreter that has the package: `mistralrs` (this project, or
+another one behind the same API), `xllamacpp` (llama.cpp's server in process), or `openvino_genai`. The first engine is
+compared with the others. Each run of an engine is a process of its own; rounds alternate between engines; a figure is the
+median of the rounds, a ratio the median of the rounds' ratios. FILE comes from make_gguf.py: a token is a byte.
+
+Tests: ppN tokens/s of a prompt of N tokens, tgN tokens/s while writing behind N tokens, cN tokens/s written by N requests
+at once (128 tokens in, 64 out, prompts included). `start` (seconds from the interpreter's start to one new token, files in
+the page cache) and `rss` (peak MiB of the whole run) come with every run.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+from typing import Any
+
+WRITTEN = 32  # tokens that a tgN test times
+LETTERS = "abcdefghijklmnopqrstuvwxyz     "
+Test = Callable[[int], float]
+
+
+def text(tokens: int) -> str:
+    """A prompt of so many bytes; never the same twice."""
+    return "".join(random.choices(LETTERS, k=tokens))
+
+
+# --- one engine, inside its own interpreter ---------------------------------------------------------
+
+
+class MistralRs:
+    """This project, or the package whose API it has."""
+
+    def __init__(self, file: str, threads: int):
+        import mistralrs
+
+        self.package = mistralrs
+        folder, name = os.path.split(file)
+        which = mistralrs.Which.GGUF(folder, name)
+        self.runner = mistralrs.Runner(which=which, max_seqs=32, prefix_cache_n=0)
+        self.write(text(8), 1)
+
+    def write(self, prompt: str, new: int) -> Any:
+        request = self.package.CompletionRequest(
+            prompt=prompt, model="default", max_tokens=new, temperature=0.0, ignore_eos=True
+        )
+        return self.runner.send_completion_request(request).usage
+
+    def stream(self, tokens: int, new: int) -> Iterator[Any]:
+        """Chunks of a chat, because the original streams nothing else."""
+        request = self.package.ChatCompletionRequest(
+            messages=text(tokens),
+            model="default",
+            max_tokens=new,
+            temperature=0.0,
+            ignore_eos=True,
+            stream=True,
+        )
+        return self.runner.send_chat_completion_request(request)
+
+    def pp(self, tokens: int) -> float:
+        start = time.perf_counter()
+        used = self.write(text(tokens), 1)
+        return used.prompt_tokens / (time.perf_counter() - start)
+
+    def tg(self, tokens: int) -> float:
+        return WRITTEN / self.write(text(tokens), WRITTEN + 1).total_completion_time_sec
+
+    def c(self, count: int) -> float:
+        # The original takes requests from one thread, and fails on prompts of one length together.
+        streams = [self.stream(120 + i, 64) for i in range(count)]
+        return together(count * 64, [partial(consume, stream) for stream in streams])
+
+
+class LlamaCpp:
+    """llama.cpp's server, over loopback; its own clock for single requests."""
+
+    def __init__(self, file: str, threads: int):
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path, params.n_ctx, params.n_parallel = file, 16 * 256, 16
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        params.kv_unified, params.warmup, params.n_gpu_layers = True, False, 0
+        params.hostnames, params.port = ["127.0.0.1"], 0
+        self.server = xllamacpp.Server(params)
+        self.post(text(8), 1)
+
+    def post(self, prompt: str, new: int) -> dict[str, float]:
+        import urllib.request
+
+        body = dict(prompt=prompt, n_predict=new, temperature=0.0, ignore_eos=True)
+        body |= dict(cache_prompt=False, samplers=["top_k"], top_k=1)
+        url = self.server.listening_address.rstrip("/") + "/completion"
+        request = urllib.request.Request(
+            url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        answer = json.load(urllib.request.urlopen(request))
+        assert answer["tokens_predicted"] == new, answer
+        return answer["timings"]
+
+    def pp(self, tokens: int) -> float:
+        return self.post(text(tokens), 1)["prompt_per_second"]
+
+    def tg(self, tokens: int) -> float:
+        return self.post(text(tokens), WRITTEN)["predicted_per_second"]
+
+    def c(self, count: int) -> float:
+        return together(count * 64, [lambda: self.post(text(128), 64)] * count)
+
+
+class OpenVino:
+    """OpenVINO GenAI with its continuous batching pipeline; it converts the file at load."""
+
+    def __init__(self, file: str, threads: int):
+        import openvino
+        import openvino_genai
+
+        self.genai, self.tensor = openvino_genai, openvino.Tensor
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.cache_size, scheduler.max_num_batched_tokens = 2, 4096
+        scheduler.enable_prefix_caching, scheduler.max_num_seqs = False, 64
+        self.pipe = openvino_genai.ContinuousBatchingPipeline(
+            file, scheduler, "CPU", {"INFERENCE_NUM_THREADS": threads}
+        )
+        self.write([8], 1)
+
+    def write(self, prompts: list[int], new: int) -> Any:
+        import numpy as np
+
+        config = self.genai.GenerationConfig()
+        config.max_new_tokens = config.min_new_tokens = new
+        config.ignore_eos, config.do_sample = True, False
+        ids = [self.tensor(np.random.randint(1, 200, (1, n), dtype=np.int64)) for n in prompts]
+        return self.pipe.generate(ids, [config] * len(ids))[0].perf_metrics
+
+    def pp(self, tokens: int) -> float:
+        return 1000 * tokens / self.write([tokens], 1).get_ttft().mean
+
+    def tg(self, tokens: int) -> float:
+        return 1000 / self.write([tokens], WRITTEN + 1).get_tpot().mean
+
+    def c(self, count: int) -> float:
+        return together(count * 64, [lambda: self.write([128] * count, 64)])
+
+
+def consume(stream: Iterator[Any]) -> None:
+    for _ in stream:
+        pass
+
+
+KINDS: dict[str, type] = {"mistralrs": MistralRs, "llamacpp": LlamaCpp, "openvino": OpenVino}
+
+
+def together(tokens: int, calls: list[Callable[[], Any]]) -> float:
+    """Tokens per second of calls that run at once, a thread for each."""
+    failed: list[BaseException] = []
+
+    def run(call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return tokens / (time.perf_counter() - start)
+
+
+def work(args: argparse.Namespace) -> None:
+    """Measure one engine and print a line of JSON for each figure."""
+    random.seed(args.seed)
+    engine = KINDS[args.work](args.file, args.threads)
+    say("start", time.time() - args.since)
+    for test in args.tests:
+        name = test.rstrip("0123456789")
+        try:
+            say(test, getattr(engine, name)(int(test[len(name) :])))
+        except Exception as error:
+            say(test, None, str(error)[:200])
+    say("rss", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    sys.stdout.flush()
+    os._exit(0)  # an engine's way out is not measured
+
+
+def say(test: str, value: float | None, error: str = "") -> None:
+    print("\n@" + json.dumps([test, value, error]), flush=True)
+
+
+# --- all engines ------------------------------------------------------------------------------------
+
+
+def measure(spec: str, args: argparse.Namespace, seed: int) -> dict[str, float | None]:
+    """The figures of one run of one engine, in a new process."""
+    kind, python = spec.split("=", 1)[1].split(":", 1)
+    command = [python, __file__, args.file, "--work", kind, "--threads", str(args.threads)]
+    command += ["--seed", str(seed), "--since", str(time.time()), "--tests", *args.tests]
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), str(args.threads))
+    run = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **counts))
+    lines = [json.loads(line[1:]) for line in run.stdout.splitlines() if line.startswith("@[")]
+    for test, _, error in lines:
+        if error:
+            print(f"{spec}: {test}: {error}", file=sys.stderr)
+    if not lines:
+        print(f"{spec}: {run.stderr[-500:]}", file=sys.stderr)
+    return {test: value for test, value, _ in lines}
+
+
+def less_is_better(test: str) -> bool:
+    return test in ("start", "rss")
+
+
+def ratio(test: str, ours: float | None, theirs: float | None) -> float | None:
+    """Above 1: ours is better."""
+    if not ours or not theirs:
+        return None
+    return theirs / ours if less_is_better(test) else ours / theirs
+
+
+def middle(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def show(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def table(rounds: list[dict[str, dict[str, float | None]]], tests: list[str]) -> None:
+    """Print medians, and how many times better the first engine is than each other one."""
+    first, *others = rounds[0]
+    heads = [first, *(f"{name} (ratio)" for name in others)]
+    print(f"| test | {' | '.join(heads)} |\n|---{'|---' * len(heads)}|")
+    for test in [*tests, "start", "rss"]:
+        figures = {name: [r[name].get(test) for r in rounds] for name in rounds[0]}
+        cells = [show(middle(figures[first]), ".1f")]
+        for name in others:
+            pairs = zip(figures[first], figures[name])
+            times = middle([ratio(test, ours, theirs) for ours, theirs in pairs])
+            cells.append(f"{show(middle(figures[name]), '.1f')} ({show(times, '.2f')})")
+        print(f"| {test} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=os.path.abspath)
+    parser.add_argument("--engine", action="append", default=[])
+    parser.add_argument("--tests", nargs="+", default=["pp128", "pp512", "tg128", "c8"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--since", type=float, default=0.0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        return work(args)
+    rounds = [
+        {spec.split("=")[0]: measure(spec, args, seed) for spec in args.engine}
+        for seed in range(args.rounds)
+    ]
+    print(f"{os.path.basename(args.file)}, {args.threads} threads, {args.rounds} rounds\n")
+    return table(rounds, args.tests)
+
+
+if __name__ == "__main__":
+    main()

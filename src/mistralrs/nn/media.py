@@ -1,0 +1,135 @@
+"""Images and sounds in a prompt: one id above the vocabulary for each row that an encoder makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mistralrs.nn.checkpoint import Lazy
+
+FIRST = 1 << 32  # no vocabulary is that large
+ROWS = 1 << 20  # ids of one medium: no image has as many rows
+
+
+@dataclass(frozen=True, eq=False)
+class Media:
+    """An image or a sound, ready for its model's encoder.
+
+    Equal content has an equal `number` and other content another one, so whatever depends on the ids, such as
+    the prefix cache, depends on the content.
+    """
+
+    number: int
+    inputs: Mapping[str, Tensor]  # what the encoder reads
+    rows: int  # that the encoder makes of it
+    grid: tuple[
+        int, ...
+    ] = ()  # numbers that the encoder or its positions need: frames, lines, columns, tiles
+    joined: bool = False  # its tokens see each other, also those that come later
+
+    @property
+    def ids(self) -> range:
+        """The ids of its rows."""
+        first = FIRST + self.number * ROWS
+        return range(first, first + self.rows)
+
+
+def is_media(id: int) -> bool:
+    """Whether an id stands for a row of a medium."""
+    return id >= FIRST
+
+
+def number_of(id: int) -> int:
+    """The number of the medium that a row belongs to."""
+    return (id - FIRST) // ROWS
+
+
+def row_of(id: int) -> int:
+    """Which of its medium's rows an id stands for."""
+    return (id - FIRST) % ROWS
+
+
+def runs(tokens: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """(number, first token, token after the last) of every run of rows of one medium."""
+    start = 0
+    for number, group in groupby(tokens, lambda id: number_of(id) if is_media(id) else -1):
+        end = start + sum(1 for _ in group)
+        if number >= 0:
+            yield number, start, end
+        start = end
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a processor makes of an image."""
+
+    inputs: Mapping[str, Tensor]
+    rows: int
+    grid: tuple[int, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the inputs."""
+        return sum(tensor.nbytes for tensor in self.inputs.values())
+
+
+class Processor(Protocol):
+    """How a family's prompts show an image, and what its encoder sees of it. One serves any number of threads."""
+
+    placeholder: str  # the token that stands for one row
+    joined: bool
+
+    def marker(self, index: int) -> str:
+        """What the chat template, or we for it, write where the `index`-th image of a conversation stands."""
+        ...
+
+    def prepare(self, image: Any) -> Prepared:
+        """An RGB picture of Pillow, upright, as the encoder's inputs."""
+        ...
+
+    def expand(self, prepared: Prepared, index: int) -> str:
+        """What replaces the marker: text with one placeholder for each row."""
+        ...
+
+
+class Encoder(nn.Module):
+    """The part of a model that reads media. It hangs on an ordinary text model as `decoder.encoder`."""
+
+    text: ClassVar[str | None] = None  # registry key of the text model; None: by text_config
+    defaults: ClassVar[Mapping[str, Any]] = {}  # keys that checkpoints leave out of config.json
+    # The same for text_config, by its model_type; config.json lists only what differs from these.
+    text_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    dtype: torch.dtype = torch.float32  # of activations; set when the model is filled
+
+    def forward(self, media: Media) -> Tensor:
+        """One medium -> [rows, W]; the first columns take the place of embeddings."""
+        raise NotImplementedError
+
+    def encode(self, media: Media) -> Tensor:
+        """`forward` with the inputs where the weights are, in the dtype of activations."""
+        device = next(self.parameters()).device
+        moved = {
+            name: x.to(device, self.dtype if x.is_floating_point() else x.dtype)
+            for name, x in media.inputs.items()
+        }
+        return self(replace(media, inputs=moved))
+
+    def positions(self, tokens: Sequence[int], media: Mapping[int, Media]) -> Tensor | None:
+        """Positions [3, T] of a prompt where rope has several axes; None where they just count."""
+        return None
+
+    @classmethod
+    def processor(cls, cfg: Any, files: Mapping[str, Any]) -> Processor:
+        """The processor by config.json, and by preprocessor_config.json and processor_config.json merged."""
+        raise NotImplementedError
+
+    @classmethod
+    def checkpoint(cls, cfg: Any, tensors: dict[str, Lazy]) -> dict[str, Lazy]:
+        """Checkpoint names -> `encoder.*`, and `model.*` and `lm_head.*` of the text model."""
+        return tensors

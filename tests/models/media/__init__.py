@@ -1,0 +1,1 @@
+"""Models that read images: one file per family, each with CASES."""

@@ -1,0 +1,125 @@
+"""What a row of the table of vision models says, and how its checkpoint is written."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+from PIL import Image
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+TEXT = dict(
+    vocab_size=320,
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=2048,
+    tie_word_embeddings=False,
+    pad_token_id=256,
+    bos_token_id=257,
+    eos_token_id=258,
+)
+TOWER = dict(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    image_size=56,
+    patch_size=14,
+)
+FRAME = ["<pad>", "<bos>", "<eos>", "<|im_start|>", "<|im_end|>"]  # ids 256 to 260
+FIRST = 256 + len(FRAME)  # id of a family's own first token
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
+    "{% if c['type'] == 'text' %}{{ c['text'] }}{% elif c['type'] == 'image' %}MARKER{% endif %}"
+    "{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tiny model that reads images, and its processor in transformers."""
+
+    cls: str  # of the model in transformers
+    config: Callable[[], transformers.PretrainedConfig]
+    tokens: tuple[str, ...]  # the family's own, from id FIRST on
+    marker: str  # what the template writes for an image
+    processor: Callable[[PreTrainedTokenizerFast], Any]  # of transformers
+    pixels: tuple[str, str]  # our name of the encoder's main input, and theirs
+    norm: float = 1.0  # what norm weights of the text model scatter around
+    names: dict[str, str] = field(
+        default_factory=dict
+    )  # attributes of the tokenizer: name -> token
+    files: dict[str, Any] | None = None  # preprocessor_config.json where theirs cannot be saved
+    extra: Callable[[dict[str, Any]], dict[str, Any]] = lambda inputs: inputs
+    split: Callable[[dict[str, Any]], list[torch.Tensor]] | None = None  # their pixels by image
+    options: dict[str, Any] = field(default_factory=dict)  # of a call of their processor
+    limit: float = 1e-4  # of the difference of logits
+
+
+def tokenizer(case: Case) -> PreTrainedTokenizerFast:
+    """Bytes and special tokens: every text has as many tokens as bytes."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = tokenizers.Tokenizer(models.BPE({c: i for i, c in enumerate(letters)}, []))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens([*FRAME, *case.tokens])
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        extra_special_tokens=case.names,
+    )
+    wrapped.chat_template = TEMPLATE.replace("MARKER", case.marker)
+    return wrapped
+
+
+def reference(case: Case) -> transformers.PreTrainedModel:
+    """The model of transformers with every weight away from its initial value."""
+    config = case.config()
+    config._attn_implementation = "eager"
+    model = getattr(transformers, case.cls)(config).eval().float()
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in sorted(model.named_parameters()):
+        noise = torch.randn(tensor.shape, generator=generator) * 0.2
+        theirs = "vision" not in name and "visual" not in name and "projector" not in name
+        scale = case.norm if theirs or "soft_emb" in name else 1.0
+        centre = scale if "norm" in name and noise.dim() == 1 and "bias" not in name else 0.0
+        tensor.data = noise + centre
+    model.tie_weights()
+    return model
+
+
+def save(case: Case, model: transformers.PreTrainedModel, folder: Path) -> Path:
+    """Write the checkpoint as transformers does."""
+    model.save_pretrained(folder)
+    words = tokenizer(case)
+    words.save_pretrained(folder)
+    if case.files is None:
+        case.processor(words).save_pretrained(folder)
+    else:
+        (folder / "preprocessor_config.json").write_text(json.dumps(case.files))
+    return folder
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A smooth picture."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def boost(config: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A config with some keys replaced."""
+    return {**config, **more}

@@ -1,0 +1,132 @@
+"""config.json as hubs have it, most keys left out: the declared tensors are those of transformers, name by name."""
+
+import pytest
+import torch
+import transformers
+
+from mistralrs import models
+from mistralrs.load.build import media_config, text_key
+from mistralrs.load.config import Config, architecture_of
+from mistralrs.nn.checkpoint import Lazy
+
+CLIP = dict(
+    hidden_size=1024, image_size=336, intermediate_size=4096, model_type="clip_vision_model", num_attention_heads=16,
+    num_hidden_layers=24, patch_size=14, projection_dim=768, vocab_size=32000,
+)  # fmt: skip
+QWEN = dict(
+    vocab_size=151936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12,
+    num_key_value_heads=2, hidden_act="silu", rms_norm_eps=1e-6, rope_theta=1e6, max_position_embeddings=32768,
+    max_window_layers=28, use_sliding_window=False, sliding_window=32768, tie_word_embeddings=True,
+    rope_scaling={"type": "mrope", "mrope_section": [16, 24, 24]}, image_token_id=151655,
+)  # fmt: skip
+
+HUB = {
+    "llava-1.5-7b-hf": dict(
+        architectures=["LlavaForConditionalGeneration"], model_type="llava", image_token_index=32000,
+        projector_hidden_act="gelu", vision_feature_layer=-2, vision_feature_select_strategy="default",
+        text_config=dict(
+            model_type="llama", max_position_embeddings=4096, rms_norm_eps=1e-5, vocab_size=32064,
+            architectures=["LlamaForCausalLM"],
+        ),
+        tie_word_embeddings=False, torch_dtype="float16", vision_config=CLIP,
+    ),
+    "llava-v1.6-mistral-7b-hf": dict(
+        architectures=["LlavaNextForConditionalGeneration"], model_type="llava_next",
+        image_grid_pinpoints=[[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]],
+        text_config=dict(
+            model_type="mistral", intermediate_size=14336, max_position_embeddings=32768, num_key_value_heads=8,
+            rms_norm_eps=1e-5, rope_theta=1000000.0, sliding_window=None, vocab_size=32064,
+        ),
+        tie_word_embeddings=False, vision_config=CLIP,
+    ),
+    "gemma-3-4b-it": dict(
+        architectures=["Gemma3ForConditionalGeneration"], model_type="gemma3", boi_token_index=255999,
+        eoi_token_index=256000, eos_token_id=[1, 106], image_token_index=262144, mm_tokens_per_image=256,
+        text_config=dict(
+            hidden_size=2560, intermediate_size=10240, model_type="gemma3_text", num_hidden_layers=34,
+            rope_scaling={"factor": 8.0, "rope_type": "linear"}, sliding_window=1024,
+        ),
+        vision_config=dict(
+            hidden_size=1152, image_size=896, intermediate_size=4304, model_type="siglip_vision_model",
+            num_attention_heads=16, num_hidden_layers=27, patch_size=14, vision_use_head=False,
+        ),
+    ),
+    "Qwen2-VL-2B-Instruct": dict(
+        architectures=["Qwen2VLForConditionalGeneration"], model_type="qwen2_vl", **QWEN,
+        vision_config=dict(
+            depth=32, embed_dim=1280, mlp_ratio=4, num_heads=16, in_chans=3, hidden_size=1536, patch_size=14,
+            spatial_merge_size=2, spatial_patch_size=14, temporal_patch_size=2,
+        ),
+    ),
+    "Qwen2.5-VL-3B-Instruct": dict(
+        architectures=["Qwen2_5_VLForConditionalGeneration"], model_type="qwen2_5_vl",
+        **QWEN | dict(hidden_size=2048, intermediate_size=11008, num_hidden_layers=36, num_attention_heads=16),
+        vision_config=dict(
+            depth=32, hidden_act="silu", hidden_size=1280, intermediate_size=3420, num_heads=16, in_chans=3,
+            out_hidden_size=2048, patch_size=14, spatial_merge_size=2, spatial_patch_size=14, window_size=112,
+            fullatt_block_indexes=[7, 15, 23, 31], tokens_per_second=2, temporal_patch_size=2,
+        ),
+    ),
+    "SmolVLM-Instruct": dict(
+        architectures=["Idefics3ForConditionalGeneration"], model_type="idefics3", image_token_id=49153,
+        scale_factor=3, tie_word_embeddings=False,
+        text_config=dict(
+            model_type="llama", hidden_size=2048, intermediate_size=8192, num_attention_heads=32,
+            num_hidden_layers=24, num_key_value_heads=32, max_position_embeddings=16384, rms_norm_eps=1e-5,
+            rope_theta=273768.0, vocab_size=49155, tie_word_embeddings=False,
+        ),
+        vision_config=dict(
+            model_type="idefics3", image_size=384, intermediate_size=4304, num_hidden_layers=27, patch_size=14,
+        ),
+    ),
+    "SmolVLM2-500M-Video-Instruct": dict(
+        architectures=["SmolVLMForConditionalGeneration"], model_type="smolvlm", image_token_id=49190,
+        scale_factor=4, tie_word_embeddings=False,
+        text_config=dict(
+            model_type="llama", hidden_size=960, intermediate_size=2560, num_attention_heads=15,
+            num_hidden_layers=32, num_key_value_heads=5, max_position_embeddings=8192, rope_theta=100000,
+            vocab_size=49280, head_dim=64,
+        ),
+        vision_config=dict(
+            model_type="smolvlm_vision", hidden_size=768, image_size=512, intermediate_size=3072,
+            num_attention_heads=12, num_hidden_layers=12, patch_size=16,
+        ),
+    ),
+    "Mistral-Small-3.1-24B-Instruct-2503": dict(
+        architectures=["Mistral3ForConditionalGeneration"], model_type="mistral3", image_token_index=10,
+        multimodal_projector_bias=False, projector_hidden_act="gelu", spatial_merge_size=2, vision_feature_layer=-1,
+        text_config=dict(
+            model_type="mistral", hidden_size=5120, intermediate_size=32768, num_attention_heads=32, head_dim=128,
+            num_hidden_layers=40, num_key_value_heads=8, max_position_embeddings=131072, rms_norm_eps=1e-5,
+            rope_theta=1000000000.0, sliding_window=None, vocab_size=131072, hidden_act="silu",
+        ),
+        tie_word_embeddings=False,
+        vision_config=dict(
+            model_type="pixtral", hidden_size=1024, intermediate_size=4096, num_attention_heads=16, head_dim=64,
+            num_hidden_layers=24, image_size=1540, patch_size=14, rope_theta=10000.0, hidden_act="silu",
+        ),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_tensors(name):
+    raw = HUB[name]
+    key = architecture_of(raw, models.SOURCES)
+    encoder = models.encoder(key)
+    reader = media_config(raw, encoder)
+    text = models.find(text_key(key, raw, encoder))
+    with torch.device("meta"):
+        theirs = getattr(transformers, raw["architectures"][0])(
+            transformers.AutoConfig.for_model(raw["model_type"]).from_dict(raw)
+        )
+    model = text(Config(reader.text.raw, text.defaults))
+    model.encoder = encoder(reader)
+    stored = {k: Lazy.of(t) for k, t in theirs.state_dict().items()}
+    wanted = {k: t.shape for k, t in encoder.checkpoint(reader, stored).items()}
+    declared = {k: tuple(p.shape) for k, p in model.named_parameters()}
+    if model.cfg.tie_word_embeddings:
+        wanted.pop("lm_head.weight", None)
+        declared.pop("lm_head.weight")
+    assert model.cfg.tie_word_embeddings == theirs.config.tie_word_embeddings
+    assert declared == wanted
