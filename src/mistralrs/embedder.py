@@ -86,7 +86,7 @@ class Embedder:
 
     def count(self, request: EmbeddingRequest) -> int:
         """The tokens that a request reads."""
-        return sum(len(self.fit(self.tokens(one), request)) for one in request.inputs)
+        return sum([len(self.fit(tokens, request)) for tokens in self.inputs(request)])
 
     def close(self) -> None:
         """End the engine; requests that still run fail with an EngineError."""

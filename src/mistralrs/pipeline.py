@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -214,6 +214,10 @@ class Chat:
         pieces = self.call.pieces_async()
         return (chunk async for piece in pieces for chunk in self.said(piece))
 
+    def cancel(self) -> None:
+        """Give up what has not finished; harmless afterwards."""
+        self.call.cancel()
+
     def said(self, piece: Piece) -> list[ChatCompletionChunkResponse]:
         """The chunks of one piece."""
         return self.reply.chunks(piece, cost(self.call.job))
@@ -238,7 +242,7 @@ class Completion:
             self.reply.push(piece)
         return self.reply.response(cost(self.call.job))
 
-    async def texts_async(self) -> AsyncIterator[dict[str, Any]]:
+    async def texts_async(self) -> AsyncGenerator[dict[str, Any]]:
         """The text as it is written: dicts with `choices` in OpenAI's form, the last one with `usage`."""
         try:
             async for piece in self.call.pieces_async():

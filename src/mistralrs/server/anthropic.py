@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -35,13 +36,14 @@ class CountBody(BaseModel):
         """Return the request of the SDK."""
         system = [{"role": "system", "content": text(self.system)}] if self.system else []
         turns = [turn for message in self.messages for turn in converted(message)]
-        thinks = None if self.thinking is None else self.thinking.get("type") == "enabled"
-        return ChatCompletionRequest(
-            messages=fetchable(system + turns),
+        thinks = None if self.thinking is None else self.thinking.get("type") != "disabled"
+        request = ChatCompletionRequest(
+            messages=system + turns,
             model=self.model,
             **given(tool_schemas=tools(self.tools), tool_choice=choice(self.tool_choice)),
             **given(enable_thinking=thinks, **more),
         )
+        return fetchable(request)
 
 
 class MessageBody(CountBody):
@@ -89,7 +91,7 @@ def text(value: str | list[Json]) -> str:
     """Return a text, or the texts of blocks."""
     if isinstance(value, str):
         return value
-    return "\n".join(str(block.get("text", "")) for block in value)
+    return "\n".join(str(b.get("text", "")) if isinstance(b, dict) else str(b) for b in value)
 
 
 def tools(given: list[Json] | None) -> list[Json] | None:
@@ -142,7 +144,9 @@ def part(block: Json) -> Json:
     """Return a text or an image as a part of OpenAI's form."""
     if block["type"] == "text":
         return {"type": "text", "text": str(block.get("text", ""))}
-    source = block.get("source") or {}
+    source = block.get("source")
+    if not isinstance(source, dict):
+        raise RequestError('messages: an image needs {"source": {"type": "base64" or "url", ...}}')
     url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data')}"
     return {"type": "image_url", "image_url": {"url": url}}
 
@@ -155,8 +159,8 @@ def call(block: Json) -> Json:
 
 def result(block: Json) -> Json:
     """Return the result of a tool."""
-    content = block.get("content") or ""
-    return {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text(content)}
+    content = text(block.get("content") or "")
+    return {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": content}
 
 
 def message(response: ChatCompletionResponse) -> Json:
@@ -209,18 +213,19 @@ class Stream:
         self.open: tuple[Block, int] | None = None  # kind, and the number of the call
 
     async def events(
-        self, chunks: AsyncIterator[ChatCompletionChunkResponse]
+        self, chunks: AsyncGenerator[ChatCompletionChunkResponse]
     ) -> AsyncIterator[str]:
         """Yield the events of an answer."""
         yield self.event("message_start", message=head(self.model))
         reason, usage = "end_turn", tokens(0, 0)
-        async for chunk in chunks:
-            for one in chunk.choices:
-                for event in self.said(one.delta):
-                    yield event
-                reason = REASONS.get(one.finish_reason or "", reason)
-            if chunk.usage:
-                usage = tokens(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                for one in chunk.choices:
+                    for event in self.said(one.delta):
+                        yield event
+                    reason = REASONS.get(one.finish_reason or "", reason)
+                if chunk.usage:
+                    usage = tokens(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
         for event in self.close():
             yield event
         yield self.event(

@@ -18,10 +18,11 @@ from mistralrs.server import anthropic, chat, errors, models, responses
 from mistralrs.server.guard import Guard, Limits, Metrics
 
 UI = Path(__file__).parent / "ui"
+EVERYBODY = Limits()
 
 
 def build(
-    runner: AsyncRunner, limits: Limits = Limits(), origins: Sequence[str] = (), ui: bool = True
+    runner: AsyncRunner, limits: Limits = EVERYBODY, origins: Sequence[str] = (), ui: bool = True
 ) -> FastAPI:
     """Return the application over a Runner, which the caller closes."""
     app, metrics = FastAPI(title="mistralrs", version=__version__), Metrics()

@@ -14,6 +14,7 @@ from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, Emb
 
 Number = StrictFloat | StrictInt
 Json = dict[str, Any]
+MOST = 128  # continuations of one request, as in the OpenAI API
 
 
 class Grammar(BaseModel):
@@ -87,10 +88,11 @@ class ChatBody(Sampling):
 
     def request(self) -> ChatCompletionRequest:
         """Return the request of the SDK."""
+        few(self.n, "n")
         text = (self.response_format or {}).get("type") == "text"
         search = self.web_search_options
-        return ChatCompletionRequest(
-            messages=fetchable(self.messages),
+        request = ChatCompletionRequest(
+            messages=self.messages,
             stream=bool(self.stream),
             **self.shared(),
             **given(
@@ -107,6 +109,7 @@ class ChatBody(Sampling):
                 max_tool_rounds=self.max_tool_rounds,
             ),
         )
+        return fetchable(request)
 
 
 class CompletionBody(Sampling):
@@ -119,6 +122,7 @@ class CompletionBody(Sampling):
 
     def request(self) -> CompletionRequest:
         """Return the request of the SDK."""
+        few(max(self.n or 1, self.best_of or 1), "n or best_of")
         more = given(best_of=self.best_of, suffix=self.suffix)
         return CompletionRequest(self.prompt, echo_prompt=self.echo, **more, **self.shared())
 
@@ -138,9 +142,7 @@ class EmbeddingBody(BaseModel):
             raise RequestError(
                 "dimensions: the vectors of these models have one size; leave it out"
             )
-        return EmbeddingRequest(
-            self.input, model=self.model, truncate_sequence=self.truncate_sequence
-        )
+        return EmbeddingRequest(self.input, truncate_sequence=self.truncate_sequence)
 
 
 class ModelBody(BaseModel):
@@ -187,30 +189,30 @@ def options(value: Json) -> WebSearchOptions:
     return WebSearchOptions(**known)
 
 
-def fetchable(messages: str | list[Json]) -> str | list[Json]:
-    """Return the messages; MediaError for one that would read a file of this machine."""
-    for index, message in enumerate(messages if isinstance(messages, list) else ()):
+def fetchable(request: ChatCompletionRequest) -> ChatCompletionRequest:
+    """Return the request; MediaError for one that would read a file of this machine."""
+    for index, message in enumerate(request.messages if isinstance(request.messages, list) else ()):
         content = message.get("content")
-        for part in content if isinstance(content, list) else ():
-            source = part.get(part.get("type")) if isinstance(part, dict) else None
-            url = source.get("url") if isinstance(source, dict) else source
-            if part_of_media(part) and not remote(url):
+        for part in content if isinstance(content, (list, tuple)) else ():
+            if part.get("type") != "text" and not remote(part.get(part.get("type"))):
                 raise MediaError(
-                    f"messages[{index}]: send media as an http(s) address or a data: URL; files of the server are not read"
+                    f"messages[{index}]: send media as an http(s) address or a data: URL; "
+                    "files of the server are not read"
                 )
-    return messages
+    return request
 
 
-def part_of_media(part: Any) -> bool:
-    """Tell whether a part names something to fetch."""
-    return isinstance(part, dict) and part.get("type") in (
-        "image_url",
-        "audio_url",
-        "image",
-        "video_url",
-    )
-
-
-def remote(url: Any) -> bool:
-    """Tell whether a source does not lie on this machine's disk."""
+def remote(source: Any) -> bool:
+    """Tell whether a source does not lie on this machine's disk; sounds come with the request."""
+    if isinstance(source, dict) and "data" in source:
+        return True
+    url = source.get("url") if isinstance(source, dict) else source
     return isinstance(url, str) and url.lower().startswith(("http://", "https://", "data:"))
+
+
+def few(n: int | None, name: str) -> None:
+    """RequestError for more continuations than a server can give one client."""
+    if n is not None and n > MOST:
+        raise RequestError(
+            f"{name}: {n} is more than {MOST}, the most that this server writes at once"
+        )

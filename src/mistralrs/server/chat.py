@@ -3,7 +3,8 @@
 import base64
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -44,7 +45,7 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
                 "created": int(time.time()),
                 "model": body.model,
             }
-            return streamed(request.url.path, texts(pieces, head))
+            return streamed(request.url.path, texts(pieces, head, metrics))
         result = await while_connected(request, runner.send_completion_request(wanted))
         count(metrics, result.usage)
         return JSONResponse(result.to_dict() | {"id": id})
@@ -52,7 +53,7 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
     @router.post("/embeddings")
     async def embeddings(body: EmbeddingBody, request: Request) -> Response:
         """Turn texts into vectors."""
-        vectors, tokens = await while_connected(request, runner.embed(body.request()))
+        vectors, tokens = await while_connected(request, runner.embed(body.request(), body.model))
         encode = as_base64 if body.encoding_format == "base64" else list
         items = [
             {"object": "embedding", "index": i, "embedding": encode(v)}
@@ -65,19 +66,20 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
 
 
 async def chunks(
-    stream: AsyncIterator[ChatCompletionChunkResponse], id: str, usage: bool
+    stream: AsyncGenerator[ChatCompletionChunkResponse], id: str, usage: bool
 ) -> AsyncIterator[str]:
     """Turn chunks into events; with `usage`, as OpenAI does it: in a last chunk without choices."""
-    async for chunk in stream:
-        value = chunk.to_dict() | {"id": id}
-        for choice in value["choices"]:
-            calls = choice["delta"].get("tool_calls")
-            if calls:
-                choice["delta"]["tool_calls"] = [continued(call) for call in calls]
-        if usage and (total := value.pop("usage", None)):
+    async with aclosing(stream):
+        async for chunk in stream:
+            value = chunk.to_dict() | {"id": id}
+            for choice in value["choices"]:
+                calls = choice["delta"].get("tool_calls")
+                if calls:
+                    choice["delta"]["tool_calls"] = [continued(call) for call in calls]
+            if usage and (total := value.pop("usage", None)):
+                yield data(value)
+                value = value | {"choices": [], "usage": total}
             yield data(value)
-            value = value | {"choices": [], "usage": total}
-        yield data(value)
 
 
 def continued(call: dict[str, Any]) -> dict[str, Any]:
@@ -87,10 +89,15 @@ def continued(call: dict[str, Any]) -> dict[str, Any]:
     return {"index": call["index"], "function": {"arguments": call["function"]["arguments"]}}
 
 
-async def texts(pieces: AsyncIterator[dict[str, Any]], head: dict[str, Any]) -> AsyncIterator[str]:
+async def texts(
+    pieces: AsyncGenerator[dict[str, Any]], head: dict[str, Any], metrics: Metrics
+) -> AsyncIterator[str]:
     """Turn the pieces of a completion into events."""
-    async for piece in pieces:
-        yield data(head | piece)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            for kind in ("prompt", "completion"):
+                metrics.tokens.labels(kind).inc(piece.get("usage", {}).get(f"{kind}_tokens", 0))
+            yield data(head | piece)
 
 
 def as_base64(vector: list[float]) -> str:

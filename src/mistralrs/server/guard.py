@@ -45,7 +45,7 @@ class Metrics:
         )
 
 
-class TooLarge(Exception):
+class TooLarge(BaseException):  # frameworks answer for every Exception themselves
     """The body is larger than the limit."""
 
 
@@ -61,7 +61,11 @@ class Guard:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         status, start = [0], time.perf_counter()
-        working = scope["method"] == "POST" and scope["path"].startswith(WORK)
+        working = (
+            scope["method"] == "POST"
+            and scope["path"].startswith(WORK)
+            and not scope["path"].endswith("/cancel")
+        )
         self.active += working
         self.metrics.active.inc()
         try:
@@ -77,7 +81,7 @@ class Guard:
             return await answer(scope["path"], *refused)(scope, receive, send)
         try:
             await self.app(scope, self._measured(receive), send)
-        except TooLarge:
+        except TooLarge:  # raised while the body was read, so that nothing was sent
             await answer(scope["path"], *self._too_large())(scope, receive, send)
 
     def _refused(self, scope: Scope, working: bool) -> tuple[int, dict[str, object]] | None:
@@ -103,8 +107,7 @@ class Guard:
             return True
         given = headers.get(b"authorization", b"").removeprefix(b"Bearer ").strip()
         given = given or headers.get(b"x-api-key", b"")
-        # Every key is compared, in constant time.
-        return any([hmac.compare_digest(given, key.encode()) for key in self.limits.keys])
+        return any(hmac.compare_digest(given, key.encode()) for key in self.limits.keys)
 
     def _measured(self, receive: Receive) -> Receive:
         seen = 0

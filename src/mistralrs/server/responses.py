@@ -1,9 +1,11 @@
 """Responses, as the OpenAI API has them: an answer is a resource that can be read, continued and canceled."""
 
 import asyncio
+import json
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,15 +90,21 @@ def message(item: Json) -> Json:
             return {"role": "assistant", "content": None, "tool_calls": [call]}
         case "function_call_output":
             output = item.get("output")
-            content = output if isinstance(output, str) else str(output)
-            return {"role": "tool", "tool_call_id": item.get("call_id"), "content": content}
+            text = output if isinstance(output, str) else json.dumps(output)
+            return {"role": "tool", "tool_call_id": item.get("call_id"), "content": text}
         case "message":
             content = item.get("content")
             parts = [part(p) for p in content] if isinstance(content, list) else content
-            role = ROLES.get(str(item.get("role")), item.get("role"))
-            single = isinstance(parts, list) and all(p["type"] == "text" for p in parts)
-            return {"role": role, "content": "".join(p["text"] for p in parts) if single else parts}
+            role: Any = ROLES.get(str(item.get("role")), item.get("role"))
+            return {"role": role, "content": joined(parts)}
     raise RequestError(f"input: an item of type {item.get('type')!r} is not known")
+
+
+def joined(parts: Any) -> Any:
+    """Return parts that are all texts as one text."""
+    if isinstance(parts, list) and all(part["type"] == "text" for part in parts):
+        return "".join(part["text"] for part in parts)
+    return parts
 
 
 def part(given: Json) -> Json:
@@ -153,18 +161,19 @@ class Fold:
         self.item: Json | None = None  # the one that is open
         self.reasoning, self.finish = "", "stop"
 
-    async def events(self, stream: AsyncIterator[Any]) -> AsyncIterator[str]:
+    async def events(self, stream: AsyncGenerator[Any]) -> AsyncGenerator[str]:
         """Yield the events of a response while it is written."""
         yield self.event("response.created", response=dict(self.resource))
         self.resource["status"] = "in_progress"
         yield self.event("response.in_progress", response=dict(self.resource))
-        async for chunk in stream:
-            for one in chunk.choices:
-                for event in self.said(one.delta):
-                    yield event
-                self.finish = one.finish_reason or self.finish
-            if chunk.usage:
-                self.resource["usage"] = spent(chunk.usage)
+        async with aclosing(stream):
+            async for chunk in stream:
+                for one in chunk.choices:
+                    for event in self.said(one.delta):
+                        yield event
+                    self.finish = one.finish_reason or self.finish
+                if chunk.usage:
+                    self.resource["usage"] = spent(chunk.usage)
         for event in self.close():
             yield event
         self.complete()
@@ -312,12 +321,13 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
         if len(store) > KEPT:
             store.popitem(last=False)
 
-    async def run(stored: Stored, wanted: ChatCompletionRequest) -> AsyncIterator[str]:
+    async def run(stored: Stored, wanted: ChatCompletionRequest) -> AsyncGenerator[str]:
         try:
             stream = await runner.send_chat_completion_request(wanted)
             assert isinstance(stream, AsyncChatStream)
-            async for event in Fold(stored.resource).events(timed(stream, metrics)):
-                yield event
+            async with aclosing(Fold(stored.resource).events(timed(stream, metrics))) as events:
+                async for event in events:
+                    yield event
             stored.said = messages(stored.resource["output"])
         except asyncio.CancelledError:
             stored.resource["status"] = "cancelled"

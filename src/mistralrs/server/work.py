@@ -5,7 +5,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -57,7 +57,7 @@ def count(metrics: Metrics, usage: Usage | None) -> None:
 
 async def timed(
     stream: AsyncChatStream, metrics: Metrics
-) -> AsyncIterator[ChatCompletionChunkResponse]:
+) -> AsyncGenerator[ChatCompletionChunkResponse]:
     """Pass chunks on, with the time to the first; the request is canceled if nobody takes them all."""
     start, first = time.perf_counter(), True
     async with stream:
