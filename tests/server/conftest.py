@@ -18,7 +18,7 @@ class Live:
 
     def __init__(self, runner, **options):
         self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = "http://127.0.0.1:{}".format(self.socket.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         app = build(AsyncRunner(runner), **options)
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})

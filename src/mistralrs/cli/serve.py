@@ -48,11 +48,11 @@ class ServerOptions:
 @click.argument("kind", type=click.Choice(KINDS), default="auto")
 @takes(ModelOptions, RuntimeOptions, GlobalOptions, ServerOptions)
 def serve(
-    kind: str,
     model: ModelOptions,
     runtime: RuntimeOptions,
     everywhere: GlobalOptions,
     server: ServerOptions,
+    kind: str,
 ) -> None:
     """Serve a model over HTTP, for clients of the OpenAI and Anthropic APIs."""
     try:

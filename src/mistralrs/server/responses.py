@@ -1,7 +1,6 @@
 """Responses, as the OpenAI API has them: an answer is a resource that can be read, continued and canceled."""
 
 import asyncio
-import json
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
@@ -21,10 +20,10 @@ from mistralrs.api.responses import Usage
 from mistralrs.server.bodies import ChatBody, Json, Number
 from mistralrs.server.errors import described
 from mistralrs.server.guard import Metrics
+from mistralrs.server.items import choice, messages, text_format, tool
 from mistralrs.server.work import data, new_id, streamed, timed, while_connected
 
 KEPT = 1000  # stored responses, the oldest are forgotten
-ROLES = {"developer": "system"}
 
 
 class ResponseBody(BaseModel):
@@ -72,75 +71,6 @@ class ResponseBody(BaseModel):
             reasoning_effort=effort, truncate_sequence=self.truncation == "auto",
         )  # fmt: skip
         return body.request()
-
-
-def messages(given: str | list[Json]) -> list[Json]:
-    """Return input items as messages."""
-    if isinstance(given, str):
-        return [{"role": "user", "content": given}]
-    return [message(item) for item in given if item.get("type") != "item_reference"]
-
-
-def message(item: Json) -> Json:
-    """Return one input item as a message."""
-    match item.get("type", "message"):
-        case "function_call":
-            function = {"name": item.get("name"), "arguments": item.get("arguments", "{}")}
-            call = {"id": item.get("call_id"), "type": "function", "function": function}
-            return {"role": "assistant", "content": None, "tool_calls": [call]}
-        case "function_call_output":
-            output = item.get("output")
-            text = output if isinstance(output, str) else json.dumps(output)
-            return {"role": "tool", "tool_call_id": item.get("call_id"), "content": text}
-        case "message":
-            content = item.get("content")
-            parts = [part(p) for p in content] if isinstance(content, list) else content
-            role: Any = ROLES.get(str(item.get("role")), item.get("role"))
-            return {"role": role, "content": joined(parts)}
-    raise RequestError(f"input: an item of type {item.get('type')!r} is not known")
-
-
-def joined(parts: Any) -> Any:
-    """Return parts that are all texts as one text."""
-    if isinstance(parts, list) and all(part["type"] == "text" for part in parts):
-        return "".join(part["text"] for part in parts)
-    return parts
-
-
-def part(given: Json) -> Json:
-    """Return a part of an input message in the form of chats."""
-    match given.get("type"):
-        case "input_text" | "output_text" | "text":
-            return {"type": "text", "text": str(given.get("text", ""))}
-        case "input_image":
-            url = given.get("image_url") or f"data:image/png;base64,{given.get('image_data')}"
-            return {
-                "type": "image_url",
-                "image_url": url if isinstance(url, dict) else {"url": url},
-            }
-        case "image_url":
-            return given
-    raise RequestError(f"input: a part of type {given.get('type')!r} is not known")
-
-
-def tool(given: Json) -> Json:
-    """Return a tool in the nested form of chats."""
-    if given.get("type") != "function" or "function" in given:
-        return given
-    return {"type": "function", "function": {k: v for k, v in given.items() if k != "type"}}
-
-
-def choice(given: Any) -> Any:
-    """Return a tool choice in the nested form of chats."""
-    return tool(given) if isinstance(given, dict) else given
-
-
-def text_format(given: Json | None) -> Json | None:
-    """Return what the text must look like as chats say it."""
-    wanted = (given or {}).get("format") or {}
-    if wanted.get("type") != "json_schema":
-        return wanted or None
-    return {"type": "json_schema", "json_schema": {k: v for k, v in wanted.items() if k != "type"}}
 
 
 @dataclass
@@ -306,26 +236,66 @@ def created(body: ResponseBody) -> Json:
 
 def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
     """Return the routes over a store of their own."""
-    router, store = (
-        APIRouter(prefix="/v1/responses", tags=["Responses"]),
-        OrderedDict[str, Stored](),
-    )
+    router, desk = APIRouter(prefix="/v1/responses", tags=["Responses"]), Desk(runner, metrics)
+    router.post("")(desk.create)
+    router.get("/{id}")(desk.read)
+    router.delete("/{id}")(desk.delete)
+    router.post("/{id}/cancel")(desk.cancel)
+    return router
 
-    def found(id: str) -> Stored:
-        if id not in store:
-            raise HTTPException(404, f"no response '{id}' is stored here")
-        return store[id]
 
-    def keep(stored: Stored) -> None:
-        store[stored.resource["id"]] = stored
-        if len(store) > KEPT:
-            store.popitem(last=False)
+class Desk:
+    """Writes responses and keeps them."""
 
-    async def run(stored: Stored, wanted: ChatCompletionRequest) -> AsyncGenerator[str]:
+    def __init__(self, runner: AsyncRunner, metrics: Metrics) -> None:
+        self.runner, self.metrics = runner, metrics
+        self.store: OrderedDict[str, Stored] = OrderedDict()
+
+    async def create(self, body: ResponseBody, request: Request) -> Response:
+        """Answer, at once, in events, or in the background."""
+        previous = self.found(body.previous_response_id) if body.previous_response_id else None
+        before = previous.before + previous.said if previous else []
+        wanted = body.request(before)
+        stored = Stored(created(body), before + messages(body.input))
+        if body.store is not False:
+            self.keep(stored)
+        if body.background:
+            await asyncio.to_thread(self.runner.runner.count_tokens, wanted)  # mistakes show now
+            stored.task = asyncio.create_task(self.quietly(stored, wanted))
+        elif body.stream:
+            return streamed(request.url.path, self.run(stored, wanted))
+        else:
+            await while_connected(request, self.to_end(stored, wanted))
+        return JSONResponse(stored.resource)
+
+    async def read(self, id: str) -> Json:
+        """Return a response as it is now."""
+        return self.found(id).resource
+
+    async def delete(self, id: str) -> Json:
+        """Forget a response."""
+        stored = self.found(id)
+        if stored.task is not None:
+            stored.task.cancel()
+        del self.store[id]
+        return {"id": id, "object": "response.deleted", "deleted": True}
+
+    async def cancel(self, id: str) -> Json:
+        """Stop a response that is written in the background."""
+        stored = self.found(id)
+        if stored.task is not None and not stored.task.done():
+            stored.task.cancel()
+            await asyncio.gather(stored.task, return_exceptions=True)
+            stored.resource["status"] = "cancelled"
+        return stored.resource
+
+    async def run(self, stored: Stored, wanted: ChatCompletionRequest) -> AsyncGenerator[str]:
+        """Write a response and yield its events; how it ended stands in the resource."""
         try:
-            stream = await runner.send_chat_completion_request(wanted)
+            stream = await self.runner.send_chat_completion_request(wanted)
             assert isinstance(stream, AsyncChatStream)
-            async with aclosing(Fold(stored.resource).events(timed(stream, metrics))) as events:
+            fold = Fold(stored.resource).events(timed(stream, self.metrics))
+            async with aclosing(fold) as events:
                 async for event in events:
                     yield event
             stored.said = messages(stored.resource["output"])
@@ -336,56 +306,26 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
             stored.resource |= {"status": "failed", "error": described(error)[1]}
             raise
 
-    async def to_end(stored: Stored, wanted: ChatCompletionRequest) -> None:
-        async for _ in run(stored, wanted):
+    async def to_end(self, stored: Stored, wanted: ChatCompletionRequest) -> None:
+        """Write a response."""
+        async for _ in self.run(stored, wanted):
             pass
 
-    async def quietly(stored: Stored, wanted: ChatCompletionRequest) -> None:
+    async def quietly(self, stored: Stored, wanted: ChatCompletionRequest) -> None:
+        """Write a response; an error stands in the resource."""
         try:
-            await to_end(stored, wanted)
-        except Exception:  # it stands in the resource
+            await self.to_end(stored, wanted)
+        except Exception:
             return
 
-    @router.post("")
-    async def create(body: ResponseBody, request: Request) -> Response:
-        """Answer, at once, in events, or in the background."""
-        previous = found(body.previous_response_id) if body.previous_response_id else None
-        before = previous.before + previous.said if previous else []
-        wanted = body.request(before)
-        stored = Stored(created(body), before + messages(body.input))
-        if body.store is not False:
-            keep(stored)
-        if body.background:
-            await asyncio.to_thread(runner.runner.count_tokens, wanted)  # so that mistakes show now
-            stored.task = asyncio.create_task(quietly(stored, wanted))
-        elif body.stream:
-            return streamed(request.url.path, run(stored, wanted))
-        else:
-            await while_connected(request, to_end(stored, wanted))
-        return JSONResponse(stored.resource)
+    def found(self, id: str) -> Stored:
+        """Return a stored response, or answer 404."""
+        if id not in self.store:
+            raise HTTPException(404, f"no response '{id}' is stored here")
+        return self.store[id]
 
-    @router.get("/{id}")
-    async def read(id: str) -> Json:
-        """Return a response as it is now."""
-        return found(id).resource
-
-    @router.delete("/{id}")
-    async def delete(id: str) -> Json:
-        """Forget a response."""
-        stored = found(id)
-        if stored.task is not None:
-            stored.task.cancel()
-        del store[id]
-        return {"id": id, "object": "response.deleted", "deleted": True}
-
-    @router.post("/{id}/cancel")
-    async def cancel(id: str) -> Json:
-        """Stop a response that is written in the background."""
-        stored = found(id)
-        if stored.task is not None and not stored.task.done():
-            stored.task.cancel()
-            await asyncio.gather(stored.task, return_exceptions=True)
-            stored.resource["status"] = "cancelled"
-        return stored.resource
-
-    return router
+    def keep(self, stored: Stored) -> None:
+        """Store a response, and forget the oldest of too many."""
+        self.store[stored.resource["id"]] = stored
+        if len(self.store) > KEPT:
+            self.store.popitem(last=False)
