@@ -209,6 +209,10 @@ class Chat:
         pieces = self.call.pieces_async()
         return (chunk async for piece in pieces for chunk in self.said(piece))
 
+    def cancel(self) -> None:
+        """Give up what has not finished; harmless afterwards."""
+        self.call.cancel()
+
     def said(self, piece: Piece) -> list[ChatCompletionChunkResponse]:
         """The chunks of one piece."""
         return self.reply.chunks(piece, cost(self.call.job))
