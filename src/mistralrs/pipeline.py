@@ -24,6 +24,7 @@ from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built
 from mistralrs.load.explain import explain
+from mistralrs.passes.fuse import forget, fuse
 from mistralrs.passes.isq import parse
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.grammar import Grammars, Matcher
@@ -91,6 +92,7 @@ class Pipeline:
         self.tokenizer, self.context = prompter.tokenizer, built.plan.context
         self.numbers = itertools.count(1)
         self.closed = False
+        self.fused = fuse(built.model)
         self.engine = self.start()
 
     def start(self) -> Engine:
@@ -98,7 +100,7 @@ class Pipeline:
         built = self.built
         device = torch.device(built.plan.device)
         encode = built.model.encoder.encode if built.model.encoder else None
-        body = Body(built.model, device, built.salt, built.copy, encode)
+        body = Body(self.fused, device, built.salt, built.copy, encode)
         return Engine(body, self.limits)
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
@@ -168,7 +170,12 @@ class Pipeline:
             )  # fmt: skip
         if self.engine.failure is not None and not self.closed:
             self.engine = self.start()
-        self.engine.change(lambda: self.built.requantize(kind)).result()
+
+        def change() -> None:
+            forget(self.fused)
+            self.built.requantize(kind)
+
+        self.engine.change(change).result()
 
     def explain(self, bandwidth: float | None, speed: float | None) -> Explanation:
         """Which kernels and formats the model runs on, and what it reads."""

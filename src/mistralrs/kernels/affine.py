@@ -151,10 +151,15 @@ def quantize(x: Tensor) -> Rows:
         return known
     dense = x.contiguous()
     rows, inner = dense.shape
-    data = torch.empty(rows, inner // 32 * 52, dtype=torch.uint8)
+    data = torch.empty(rows, row_bytes(inner), dtype=torch.uint8)
     native.ops.rows(dense.data_ptr(), data.data_ptr(), rows, inner)
     x._rows = known = Rows(data, version)  # type: ignore[attr-defined]
     return known
+
+
+def row_bytes(inner: int) -> int:
+    """Bytes of a quantized row, as cpu/layout.h lays it out."""
+    return inner // 32 * 52
 
 
 def floats(rows: Rows) -> Tensor:

@@ -158,7 +158,7 @@ def attention_cpu(
         sinks = sinks.to(torch.float32).contiguous()
     out = torch.empty(q.shape[0], q.shape[1], v_pages.shape[3])
     native.ops.attention(
-        q.data_ptr(), out.data_ptr(), side(k_pages), side(v_pages), index(batch, k_pages),
+        q.data_ptr(), out.data_ptr(), side(k_pages), side(v_pages), index(batch, k_pages.shape[2]),
         native.address(sinks), q.shape[1], k_pages.shape[1], window or 0, scale, softcap or 0.0, causal,
     )  # fmt: skip
     return out
@@ -175,7 +175,7 @@ def write_cpu(k: Tensor, v: Tensor | None, k_pages: Tensor, v_pages: Tensor, bat
     k = k if k.stride(2) == 1 else k.contiguous()
     v = v if v is None or v.stride(2) == 1 else v.contiguous()
     native.ops.write(
-        k.data_ptr(), native.address(v), side(k_pages), side(v_pages), index(batch, k_pages),
+        k.data_ptr(), native.address(v), side(k_pages), side(v_pages), index(batch, k_pages.shape[2]),
         k.shape[1], k.stride(0), k.stride(1), *(v.stride()[:2] if v is not None else (0, 0)),
     )  # fmt: skip
     return True
@@ -188,12 +188,12 @@ def side(pages: Tensor) -> tuple[int, int, int, int, int, int]:
     return pages.data_ptr(), native.TYPES[pages.dtype], page, head, token, pages.shape[3]
 
 
-def index(batch: Ragged, pages: Tensor) -> tuple[int, int, int, int, int, int]:
-    """The ragged indices of a batch, as cpu/ops.cpp takes them."""
+def index(batch: Ragged, page: int) -> tuple[int, int, int, int, int, int]:
+    """The ragged indices of a batch and the tokens of a page, as cpu/ops.cpp takes them."""
     table = batch.pages
     return (
         batch.starts.data_ptr(), batch.lengths.data_ptr(), table.data_ptr(),
-        batch.lengths.shape[0], table.stride(0), pages.shape[2],
+        batch.lengths.shape[0], table.stride(0), page,
     )  # fmt: skip
 
 

@@ -126,10 +126,13 @@ class Rope(nn.Module):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, H, D] -> [T, H, D]."""
+        return rotate(x, *self.turns(batch), self.interleaved)
+
+    def turns(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`angles`, computed once in a step."""
         if self.key not in batch.memo:
             batch.memo[self.key] = self.angles(batch)
-        cos, sin = batch.memo[self.key]
-        return rotate(x, cos, sin, self.interleaved)
+        return batch.memo[self.key]
 
     def angles(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """cos and sin [T, dim / 2] of this step's tokens."""

@@ -1,11 +1,13 @@
 // The Python binding: tensors come as addresses, sizes and strides, so that a call costs about a microsecond.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include "cpuid.h"
 #include "pack.h"
+#include "plan.h"
 #include "pool.h"
 #include "quantize.h"
 #include "table.h"
@@ -107,13 +109,68 @@ Coded coded(const Codes& c) {
 // Addresses of starts, slots and fresh, sequences.
 using Slots = std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t>;
 
+using Angles = std::vector<std::pair<uintptr_t, uintptr_t>>;
+
+void run_plan(Plan& plan, uintptr_t x, int64_t rows, Index batch, const Angles& addresses) {
+  std::vector<std::pair<const float*, const float*>> angles;
+  for (const auto& [cos, sin] : addresses) angles.emplace_back(at<float>(cos), at<float>(sin));
+  nb::gil_scoped_release free;
+  plan.run(at<float>(x), rows, ragged(batch), angles);
+}
+
+// The methods name what does not change from step to step; Plan fills in the rest.
+void bind_plan(nb::module_& m) {
+  nb::class_<Plan>(m, "Plan")
+      .def(nb::init<int64_t>())
+      .def("norm", [](Plan& p, bool centered, Place x, Place y, uintptr_t weight, uintptr_t bias, int type, int64_t heads,
+                      int64_t width, float eps, float offset) {
+        p.norm(centered, x, y, Norm{nullptr, nullptr, at<void>(weight), at<void>(bias), Type(type), heads, 1, width, width,
+                                    0, eps, offset});
+      })
+      .def("linear", [](Plan& p, Place x, Place y, uintptr_t w, uintptr_t bias, int type, int bias_type, int64_t cols,
+                        int64_t inner) {
+        p.linear(x, y, Linear{nullptr, at<void>(w), at<void>(bias), nullptr, Type(type), Type(bias_type), 0, cols, inner});
+      })
+      .def("rows", &Plan::rows)
+      .def("affine", [](Plan& p, int64_t format, Place x, Place y, uintptr_t w, uintptr_t bias, int64_t cols, int64_t inner) {
+        p.affine(x, y, Affine{nullptr, at<uint8_t>(w), at<float>(bias), nullptr, nullptr, nullptr, format, 1, 0, cols, inner});
+      })
+      .def("rope", [](Plan& p, Place x, Place y, size_t angles, int64_t heads, int64_t width, int64_t half, bool interleaved) {
+        p.rope(x, y, angles, Rope{nullptr, nullptr, nullptr, nullptr, 0, heads, width, half, heads * width, width, half, interleaved});
+      })
+      .def("glu", [](Plan& p, Place gate, Place up, Place y, int64_t width, int act) {
+        p.glu(gate, up, y, Glu{nullptr, nullptr, nullptr, 0, width, width, width, Act(act)});
+      })
+      .def("write", [](Plan& p, Place k, Place v, Side keys, Side values, int64_t page, int64_t heads) {
+        Ragged batch{};
+        batch.page = page;
+        const Pages k_pages = pages(keys), v_pages = pages(values);
+        p.write(k, v, Write{nullptr, nullptr, k_pages, v_pages, batch, heads, heads * k_pages.width, k_pages.width,
+                            heads * v_pages.width, v_pages.width});
+      })
+      .def("attention", [](Plan& p, Place q, Place y, Side keys, Side values, int64_t page, uintptr_t sinks, int64_t heads,
+                           int64_t groups, int64_t window, float scale, float softcap, bool causal) {
+        Ragged batch{};
+        batch.page = page;
+        p.attention(q, y, Attention{nullptr, nullptr, pages(keys), pages(values), batch, at<float>(sinks), heads, groups,
+                                    window, scale, softcap, causal});
+      })
+      .def("add", &Plan::add)
+      .def("run", run_plan);
+}
+
 }  // namespace
+
+const Table& kernels() { return *active; }
+
 }  // namespace mistralrs
 
 using namespace mistralrs;
 using Free = nb::call_guard<nb::gil_scoped_release>;
 
 NB_MODULE(_cpu, m) {
+  nb::set_leak_warnings(false);  // at exit the thread of an engine may still hold a plan
+  bind_plan(m);
   m.def("names", names);
   m.def("use", use);
   m.def("active", [] { return std::string(active->name); });
