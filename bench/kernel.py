@@ -180,8 +180,8 @@ def bench_gather():
             picks = [torch.rand(rows // 8, count).topk(8).indices.flatten() for _ in range(16)]
             # Each has its own turn through the picks: all of them meet the same experts.
             ours, theirs, looped = (
-                lambda f=f, x=x, w=w, ids=cycle(picks): f(x, w, next(ids))
-                for f in (gather, gather_reference, loop)
+                lambda f=f, x=x, w=w, ids=ids: f(x, w, next(ids))
+                for f, ids in ((f, cycle(picks)) for f in (gather, gather_reference, loop))
             )
             (own, other), (again, third) = compare(ours, theirs), compare(ours, looped)
             row(f"{rows} x {inner} -> {cols}", str(dtype)[6:], f"{own * 1e3:.2f}",
