@@ -1,8 +1,10 @@
 """A conversation: its messages, its settings, and the commands that change them."""
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mistralrs.api.requests import ChatCompletionRequest
@@ -16,6 +18,7 @@ class Chat:
     system: str | None = None
     messages: list[dict[str, Any]] = field(default_factory=list)
     images: list[str] = field(default_factory=list)  # for the next message of the user
+    finds_images: bool = False  # whether those named in a message are shown with it
 
     def request(self) -> ChatCompletionRequest:
         """The streamed request for an answer to the last message."""
@@ -29,16 +32,33 @@ class Chat:
     def say(self, role: str, text: str) -> None:
         """Add a message, with the images that wait for it."""
         content: Any = text
+        if role == "user" and self.finds_images:
+            self.images += named_images(text)
         if role == "user" and self.images:
             shown = [{"type": "image_url", "image_url": {"url": url}} for url in self.images]
             content, self.images = [*shown, {"type": "text", "text": text}], []
         self.messages.append({"role": role, "content": content})
 
 
+PICTURE = re.compile(r"\S+\.(?:png|jpe?g|bmp|gif|webp)(?=$|[\s,;:?!)])", re.IGNORECASE)
+
+
+def named_images(text: str) -> list[str]:
+    """The addresses and the existing files of images that a text names."""
+    return [word for word in PICTURE.findall(text) if reachable(word)]
+
+
+def reachable(name: str) -> bool:
+    """Whether a name is an address or an existing file."""
+    return "://" in name or name.startswith("data:") or Path(name).expanduser().is_file()
+
+
 def add_image(chat: "Chat", text: str) -> str:
     """Show an image with the next message."""
     if not text:
         return "image takes a file or a URL"
+    if not reachable(text):
+        return f"there is no file '{text}'"
     chat.images.append(text)
     return f"the next message shows {', '.join(chat.images)}"
 
@@ -92,7 +112,13 @@ def clear(chat: Chat, text: str) -> str:
 def show_help(chat: Chat, text: str) -> str:
     """List the commands."""
     rows = [f"/{name:<14} {command.help}" for name, command in COMMANDS.items()]
-    return "\n".join([*rows, "Ctrl-C stops an answer; at the prompt it exits, as Ctrl-D does."])
+    return "\n".join([*rows, *KEYS])
+
+
+KEYS = (
+    'A message of several lines stands between """ and """, or its lines end in \\.',
+    "Ctrl-C stops an answer; at the prompt it exits, as Ctrl-D does.",
+)
 
 
 def leave(chat: Chat, text: str) -> str:

@@ -139,7 +139,10 @@ def examine(check: Callable[[], Check]) -> Check:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(as_json: bool) -> None:
-    """Show what this machine offers and what stands in the way; exit code 1 when something does."""
+    """Show what this machine offers and what stands in the way.
+
+    Exit code 1 when something does.
+    """
     checks = [examine(check) for check in CHECKS]
     facts = system()
     if as_json:

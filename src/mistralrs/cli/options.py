@@ -10,11 +10,22 @@ import click
 
 KINDS = ("auto", "text", "vision", "diffusion", "speech", "embedding")
 AT_LEAST_0, AT_LEAST_1 = click.IntRange(min=0), click.IntRange(min=1)
+SHARE = click.FloatRange(0, 1, min_open=True)
+
+
+def words(*names: str) -> click.Choice[str]:
+    """One of the words, in any case."""
+    return click.Choice(names, case_sensitive=False)
 
 
 def option(*names: str, default: Any = None, **facts: Any) -> Any:
     """A field that is a command line option; `facts` are arguments of click.Option."""
     return field(default=default, metadata={"names": names, **facts})
+
+
+def later(*names: str, **facts: Any) -> Any:
+    """An option whose feature is not here yet: it is refused with that reason, and --help does not show it."""
+    return option(*names, hidden=True, **facts)
 
 
 @dataclass(frozen=True)
@@ -31,12 +42,12 @@ class ModelOptions:
     dtype: str = option(
         "--dtype",
         default="auto",
-        type=click.Choice(["auto", "bf16", "f16", "f32"], case_sensitive=False),
+        type=words("auto", "bf16", "f16", "f32"),
         help="Type of the weights.",
     )
     format: str | None = option(
         "--format",
-        type=click.Choice(["plain", "gguf", "ggml"], case_sensitive=False),
+        type=words("plain", "gguf", "ggml"),
         help="Default: plain, or gguf when -f is given.",
     )
     quantized_file: str | None = option(
@@ -46,14 +57,34 @@ class ModelOptions:
         "--tok-model-id", help="Model whose tokenizer a GGUF file uses."
     )
     isq: str | None = option("--isq", help="Quantize while loading, for example 4 or q4k.")
+    isq_organization: str | None = option(
+        "--isq-organization",
+        type=words("default", "moqe"),
+        help="What --isq is for; moqe: the experts of a mixture alone.",
+    )
     max_seq_len: int | None = option(
         "--max-seq-len", type=AT_LEAST_1, help="Longest sequence to plan memory for."
+    )
+    max_batch_size: int | None = option(
+        "--max-batch-size", type=AT_LEAST_1, help="Sequences of that length to plan for."
     )
     max_edge: int | None = option(
         "--max-edge", type=AT_LEAST_1, help="Scale images down to this many pixels."
     )
+    max_num_images: int | None = later("--max-num-images", type=AT_LEAST_1)
+    max_image_length: int | None = later("--max-image-length", type=AT_LEAST_1)
     hf_cache: str | None = option("--hf-cache", help="Folder of downloaded models.")
     cpu: bool = option("--cpu", default=False, is_flag=True, help="Leave every GPU alone.")
+    device_layers: str | None = later("-n", "--device-layers")
+    topology: str | None = later("--topology")
+    gqa: int | None = later("--gqa", type=AT_LEAST_1)
+    lora: str | None = later("--lora")
+    xlora: str | None = later("--xlora")
+    xlora_order: str | None = later("--xlora-order")
+    tgt_non_granular_index: int | None = later("--tgt-non-granular-index", type=AT_LEAST_0)
+    from_uqff: str | None = later("--from-uqff")
+    imatrix: str | None = later("--imatrix")
+    calibration_file: str | None = later("--calibration-file")
 
 
 @dataclass(frozen=True)
@@ -72,11 +103,41 @@ class RuntimeOptions:
     pa_context_len: int | None = option(
         "--pa-context-len", type=AT_LEAST_1, help="Capacity of the cache in tokens."
     )
+    pa_memory_mb: int | None = option(
+        "--pa-memory-mb", type=AT_LEAST_1, help="... or in megabytes."
+    )
+    pa_memory_fraction: float | None = option(
+        "--pa-memory-fraction", type=SHARE, help="... or all memory to use, weights included."
+    )
+    pa_block_size: int | None = option(
+        "--pa-block-size", type=click.Choice([8, 16, 32]), help="Tokens of a page of the cache."
+    )
+    paged_attn: str = option(
+        "--paged-attn",
+        default="auto",
+        type=words("auto", "on", "off"),
+        hidden=True,
+        help="Without effect here: the cache has pages on every device.",
+    )
+    pa_cache_type: str = option(
+        "--pa-cache-type", default="auto", type=words("auto", "f8e4m3"), hidden=True
+    )
     chat_template: str | None = option(
         "-c", "--chat-template", help="Template file, .jinja or .json."
     )
     jinja_explicit: str | None = option(
         "-j", "--jinja-explicit", help="Template file that beats every other one."
+    )
+    enable_search: bool = option(
+        "--enable-search", default=False, is_flag=True, help="Rank web search with a model."
+    )
+    search_embedding_model: str | None = option(
+        "--search-embedding-model", help="That model; default: embedding-gemma."
+    )
+    mcp_config: str | None = option(
+        "--mcp-config",
+        envvar="MCP_CONFIG_PATH",
+        help="JSON file of MCP servers, whose tools the model may call.",
     )
 
 
@@ -98,6 +159,32 @@ class SamplingOptions:
     system: str | None = option("--system", help="System message.")
 
 
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where the server listens, and whom it lets in."""
+
+    host: str = option("--host", default="127.0.0.1", help="Address; 0.0.0.0: every network.")
+    port: int = option("-p", "--port", default=1234, type=click.IntRange(0, 65535), help="Port.")
+    api_key: tuple[str, ...] = option(
+        "--api-key",
+        default=(),
+        multiple=True,
+        envvar="MISTRALRS_API_KEY",
+        help="Key that clients must send; several are possible.",
+    )
+    cors: tuple[str, ...] = option(
+        "--cors", default=(), multiple=True, help="Origin of web pages that may call, or '*'."
+    )
+    max_requests: int = option(
+        "--max-requests", default=256, type=AT_LEAST_1, help="Requests in flight; more get a 429."
+    )
+    max_body_mb: int = option(
+        "--max-body-mb", default=50, type=AT_LEAST_1, help="Largest body of a request."
+    )
+    ui: bool = option("--ui/--no-ui", default=True, help="The page at /ui.")
+    mcp_port: int | None = later("--mcp-port", type=click.IntRange(0, 65535))
+
+
 def set_level(context: click.Context, parameter: click.Parameter, count: int) -> None:
     """Show the package's log on stderr: -v what happens, -vv every detail."""
     if count:
@@ -111,6 +198,9 @@ class GlobalOptions:
     seed: int | None = option("--seed", type=int, help="Seed of the sampling.")
     token_source: str | None = option(
         "--token-source", help="Hub token: literal:X, env:X, path:X, cache or none."
+    )
+    log: str | None = option(
+        "-l", "--log", help="File that gets every request and answer, one JSON object a line."
     )
     verbose: int = option(
         "-v",

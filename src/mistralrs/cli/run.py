@@ -37,12 +37,14 @@ def run(
     temperature, top-p and top-k. Only the answer is written to stdout;
     reasoning is shown in grey, on a terminal only.
     """
-    from mistralrs.cli.session import new_chat, serve_terminal  # here, so that --help is quick
-    from mistralrs.cli.start import named_model, start
+    from mistralrs.cli.session import Talk, new_chat  # here, so that --help is quick
+    from mistralrs.cli.start import named_model, start, usage
     from mistralrs.cli.suggest import find, read
 
-    chat = new_chat(sampling)
-    chat.images = list(images)
+    with usage():
+        chat = new_chat(sampling, images)
+        chat.finds_images = kind == "vision"
+        talk = Talk(chat, everywhere.log)
     with start(kind, model, runtime, everywhere) as runner:
         chat.suggest(read(find(named_model(model), model.hf_cache)))
-        serve_terminal(runner, chat, text)
+        talk.serve(runner, text)

@@ -1,76 +1,77 @@
 """`mistralrs serve`: the HTTP server."""
 
-import asyncio
 import sys
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mistralrs.api.errors import NotSupportedError
 from mistralrs.cli.options import (
-    AT_LEAST_1,
     KINDS,
     GlobalOptions,
     ModelOptions,
     RuntimeOptions,
-    option,
+    ServerOptions,
     takes,
 )
-from mistralrs.cli.start import start
+
+if TYPE_CHECKING:
+    from mistralrs.runner import Runner
 
 
-@dataclass(frozen=True)
-class ServerOptions:
-    """Where the server listens, and whom it lets in."""
-
-    host: str = option("--host", default="127.0.0.1", help="Address; 0.0.0.0: every network.")
-    port: int = option("-p", "--port", default=1234, type=click.IntRange(0, 65535), help="Port.")
-    api_key: tuple[str, ...] = option(
-        "--api-key",
-        default=(),
-        multiple=True,
-        envvar="MISTRALRS_API_KEY",
-        help="Key that clients must send; several are possible.",
-    )
-    cors: tuple[str, ...] = option(
-        "--cors", default=(), multiple=True, help="Origin of web pages that may call, or '*'."
-    )
-    max_requests: int = option(
-        "--max-requests", default=256, type=AT_LEAST_1, help="Requests in flight; more get a 429."
-    )
-    max_body_mb: int = option(
-        "--max-body-mb", default=50, type=AT_LEAST_1, help="Largest body of a request."
-    )
-    no_ui: bool = option("--no-ui", default=False, is_flag=True, help="Leave out the page at /ui.")
-
-
-@click.command()
-@click.argument("kind", type=click.Choice(KINDS), default="auto")
-@takes(ModelOptions, RuntimeOptions, GlobalOptions, ServerOptions)
+@click.command(context_settings={"show_default": True})
+@click.argument("kind", type=click.Choice(KINDS), default="auto", metavar="[KIND]")
+@takes(ModelOptions, RuntimeOptions, ServerOptions, GlobalOptions)
 def serve(
     model: ModelOptions,
     runtime: RuntimeOptions,
-    everywhere: GlobalOptions,
     server: ServerOptions,
+    everywhere: GlobalOptions,
     kind: str,
 ) -> None:
-    """Serve a model over HTTP, for clients of the OpenAI and Anthropic APIs."""
-    try:
-        import uvicorn
+    """Serve a model over HTTP, for clients of the OpenAI and Anthropic APIs.
 
-        from mistralrs.server.app import build
-        from mistralrs.server.guard import Limits
+    KIND is auto, text, vision, diffusion, speech or embedding.
+    """
+    from mistralrs.cli.start import start  # here, so that --help is quick
+
+    check_packages(server)
+    with start(kind, model, runtime, everywhere) as runner:
+        listen(runner, server, everywhere.log)
+
+
+def check_packages(server: ServerOptions) -> None:
+    """Raise NotSupportedError where the server cannot run, before a model is loaded."""
+    if server.mcp_port is not None:
+        raise NotSupportedError(
+            "serving a model over MCP is not available yet: leave --mcp-port out"
+        )
+    try:
+        import uvicorn  # noqa: F401
+
+        import mistralrs.server.app  # noqa: F401
     except ImportError as error:
         raise NotSupportedError(
             f"the server needs more packages: pip install 'mistralrs[server]' ({error})"
         ) from None
-    from mistralrs.aio import AsyncRunner
 
-    with start(kind, model, runtime, everywhere) as runner:
-        limits = Limits(server.api_key, server.max_body_mb << 20, server.max_requests)
-        app = build(AsyncRunner(runner), limits, server.cors, not server.no_ui)
-        config = uvicorn.Config(
-            app, server.host, server.port, log_level="warning", timeout_graceful_shutdown=30
-        )
-        print(f"serving at http://{server.host}:{server.port}", file=sys.stderr, flush=True)
-        asyncio.run(uvicorn.Server(config).serve())
+
+def listen(runner: "Runner", server: ServerOptions, log: str | None) -> None:
+    """Serve until Ctrl-C."""
+    import asyncio
+
+    import uvicorn
+
+    from mistralrs.aio import AsyncRunner
+    from mistralrs.cli.journal import Journal
+    from mistralrs.server.app import build
+    from mistralrs.server.guard import Limits
+
+    limits = Limits(server.api_key, server.max_body_mb << 20, server.max_requests)
+    app: Any = build(AsyncRunner(runner), limits, server.cors, server.ui)
+    config = uvicorn.Config(
+        Journal(app, log) if log else app,
+        server.host, server.port, log_level="warning", timeout_graceful_shutdown=30,
+    )  # fmt: skip
+    print(f"serving at http://{server.host}:{server.port}", file=sys.stderr, flush=True)
+    asyncio.run(uvicorn.Server(config).serve())

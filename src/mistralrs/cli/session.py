@@ -1,17 +1,17 @@
 """A terminal and a Runner: one answer, or a conversation."""
 
 import logging
-import os
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from mistralrs.api.errors import RequestError
+from mistralrs.api.errors import MistralRsError
 from mistralrs.api.requests import ChatCompletionRequest
+from mistralrs.cli import typing_in
 from mistralrs.cli.answer import Answer, Screen, show
-from mistralrs.cli.chat import Chat, interpret
+from mistralrs.cli.chat import COMMANDS, Chat, interpret
+from mistralrs.cli.journal import Notes
 from mistralrs.cli.options import SamplingOptions
 from mistralrs.cli.start import present
 
@@ -21,94 +21,77 @@ if TYPE_CHECKING:
 log = logging.getLogger("mistralrs")
 
 
-def new_chat(options: SamplingOptions) -> Chat:
+def new_chat(options: SamplingOptions, images: Sequence[str] = ()) -> Chat:
     """A conversation with the settings of the command line, which are checked before anything is loaded."""
     given = present(**asdict(options))
-    chat = Chat(system=given.pop("system", None), sampling=given)
+    chat = Chat(system=given.pop("system", None), sampling=given, images=list(images))
     ChatCompletionRequest(messages="any", **chat.sampling)
     return chat
 
 
-def serve_terminal(runner: "Runner", chat: Chat, text: str | None) -> None:
-    """Answer `text`, or converse where there is none."""
-    if text is None:
-        session(runner, chat, Screen())
-    else:
-        once(runner, chat, text, Screen())
+class Talk:
+    """A conversation on a terminal; `path` names the file of `--log`."""
 
+    def __init__(self, chat: Chat, path: str | None = None) -> None:
+        self.chat, self.notes = chat, Notes(path) if path else None
+        self.screen = Screen()
 
-def ask(runner: "Runner", chat: Chat, text: str, screen: Screen) -> Answer:
-    """Stream the answer to `text`. Ctrl-C cancels it; what had arrived stays in the conversation."""
-    chat.say("user", text)
-    answer = Answer()
-    stream = cast("ChatStream", runner.send_chat_completion_request(chat.request()))
-    try:
-        show(stream, screen, answer)
-    except KeyboardInterrupt:
-        answer.finish = "canceled"
-    finally:
-        stream.close()
-    chat.say("assistant", answer.text)
-    screen.end(cut=answer.finish == "length")
-    return answer
+    def serve(self, runner: "Runner", text: str | None) -> None:
+        """Answer `text`, or converse where there is none."""
+        if text is None:
+            self.session(runner)
+        else:
+            self.once(runner, text)
 
+    def once(self, runner: "Runner", text: str) -> None:
+        """Answer one message; Ctrl-C ends the program as well."""
+        answer = self.ask(runner, text)
+        log.info(answer.figures())
+        if answer.finish == "canceled":
+            raise KeyboardInterrupt
 
-def once(runner: "Runner", chat: Chat, text: str, screen: Screen) -> None:
-    """Answer one message; Ctrl-C ends the program as well."""
-    answer = ask(runner, chat, text, screen)
-    log.info(answer.figures())
-    if answer.finish == "canceled":
-        raise KeyboardInterrupt
-
-
-def session(runner: "Runner", chat: Chat, screen: Screen) -> None:
-    """Converse until Ctrl-D, Ctrl-C at the prompt, or /exit."""
-    typed = sys.stdin.isatty()
-    if typed:
-        load_history()
-        print("/help lists the commands, Ctrl-D exits", file=sys.stderr)
-    try:
-        while True:
-            answer_line(runner, chat, input("> " if typed else "").strip(), screen)
-    except (EOFError, KeyboardInterrupt):
-        print(file=sys.stderr)
-    finally:
+    def session(self, runner: "Runner") -> None:
+        """Converse until Ctrl-D, Ctrl-C at the prompt, or /exit."""
+        typed = sys.stdin.isatty()
         if typed:
-            save_history()
-
-
-def answer_line(runner: "Runner", chat: Chat, line: str, screen: Screen) -> None:
-    """Obey a command, or answer a message and show its figures; a message that is refused is forgotten."""
-    reply = interpret(chat, line)
-    if reply is None and line:
+            typing_in.begin([f"/{name}" for name in COMMANDS])
+            print("/help lists the commands, Ctrl-D exits", file=sys.stderr)
         try:
-            reply = ask(runner, chat, line, screen).figures()
-        except RequestError as error:
-            chat.messages.pop()
-            reply = f"error: {error}"
-    if reply:
-        print(reply, file=sys.stderr)
+            while True:
+                self.answer(runner, typing_in.message(typed))
+        except (EOFError, KeyboardInterrupt):
+            print(file=sys.stderr)
+        finally:
+            if typed:
+                typing_in.end()
 
+    def answer(self, runner: "Runner", line: str) -> None:
+        """Obey a command, or answer a message and show its figures; a message that is refused is forgotten."""
+        before = len(self.chat.messages)
+        reply = interpret(self.chat, line)
+        if reply is None and line:
+            try:
+                reply = self.ask(runner, line).figures()
+            except MistralRsError as error:
+                del self.chat.messages[before:]
+                log.info("traceback", exc_info=True)
+                reply = f"error: {error}"
+        if reply:
+            print(reply, file=sys.stderr)
 
-def history_file() -> Path:
-    """Where the lines that were typed are kept between sessions."""
-    folder = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return Path(folder or Path.home() / ".cache") / "mistralrs" / "history"
-
-
-def load_history() -> None:
-    """Give the prompt line editing and the lines of earlier sessions, where the platform has readline."""
-    with suppress(ImportError, OSError):
-        import readline
-
-        readline.set_history_length(1000)
-        readline.read_history_file(history_file())
-
-
-def save_history() -> None:
-    """Keep the lines for the next session; a read-only home is not an error."""
-    with suppress(ImportError, OSError):
-        import readline
-
-        history_file().parent.mkdir(parents=True, exist_ok=True)
-        readline.write_history_file(history_file())
+    def ask(self, runner: "Runner", text: str) -> Answer:
+        """Stream the answer to `text`. Ctrl-C cancels it; what had arrived stays in the conversation."""
+        self.chat.say("user", text)
+        answer, request = Answer(), self.chat.request()
+        stream = cast("ChatStream", runner.send_chat_completion_request(request))
+        try:
+            show(stream, self.screen, answer)
+        except KeyboardInterrupt:
+            answer.finish = "canceled"
+        finally:
+            stream.close()
+        self.chat.say("assistant", answer.text)
+        self.screen.end(cut=answer.finish == "length")
+        if self.notes:
+            self.notes.write(request=request.messages, response=asdict(answer))
+        return answer

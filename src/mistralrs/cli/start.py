@@ -1,17 +1,28 @@
 """Options -> a loaded Runner."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistralrs.api.enums import DiffusionArchitecture, ModelDType, SpeechLoaderType
-from mistralrs.api.errors import NotSupportedError, RequestError
-from mistralrs.api.options import TextAutoMapParams
+import click
+
+from mistralrs.api import choose, mcp_file
+from mistralrs.api.config import ModelConfig
+from mistralrs.api.errors import MistralRsError, NotSupportedError, RequestError
 from mistralrs.api.which import Which
 from mistralrs.cli.options import GlobalOptions, ModelOptions, RuntimeOptions
+from mistralrs.cli.progress import shown
 from mistralrs.demo import model_path
 
 if TYPE_CHECKING:
     from mistralrs.runner import Runner
+
+# Options of a model that are arguments of Runner, and those that are neither's.
+OF_RUNNER = ("isq", "device_layers")
+OF_PROCESS = ("cpu",)
 
 
 def present(**values: Any) -> dict[str, Any]:
@@ -24,63 +35,109 @@ def named_model(model: ModelOptions) -> str:
     return model.model_id or str(model_path())
 
 
-def storage(model: ModelOptions) -> str:
-    """The weight format; a file name alone means GGUF."""
-    chosen = model.format or ("gguf" if model.quantized_file else "plain")
-    if chosen != "plain" and not model.quantized_file:
-        raise RequestError(f"--format {chosen} needs the file: -f NAME.{chosen}")
-    if chosen == "plain" and model.quantized_file:
-        raise RequestError("-f names a GGUF or GGML file: drop `--format plain`")
-    return chosen
+@contextmanager
+def usage() -> Iterator[None]:
+    """Errors of options are errors of usage."""
+    try:
+        yield
+    except MistralRsError as error:
+        raise click.UsageError(str(error), click.get_current_context(silent=True)) from error
 
 
 def which(kind: str, model: ModelOptions) -> Which:
-    """The member of Which that the options describe."""
-    name = named_model(model)
-    length = TextAutoMapParams(max_seq_len=model.max_seq_len) if model.max_seq_len else None
-    dtype = ModelDType(model.dtype)
-    text = present(dtype=dtype, auto_map_params=length)
-    if (chosen := storage(model)) != "plain":
-        variant: Any = Which.GGUF if chosen == "gguf" else Which.GGML
-        return variant(
-            name, model.quantized_file, **present(tok_model_id=model.tok_model_id), **text
-        )
-    files = present(tokenizer_json=model.tokenizer, hf_cache_path=model.hf_cache)
-    match kind:
-        case "auto" | "text" if not model.max_edge:
-            return Which.Plain(name, **present(arch=model.arch), **files, **text)
-        case "auto" | "text" | "vision":
-            seen = present(arch=model.arch, max_edge=model.max_edge)
-            return Which.VisionPlain(name, dtype=dtype, **seen, **files)
-        case "diffusion":
-            return Which.DiffusionPlain(name, DiffusionArchitecture.Flux, dtype=dtype)
-        case "speech":
-            return Which.Speech(name, SpeechLoaderType.Dia, dtype=dtype)
-    raise NotSupportedError(
-        "an embedding model does not converse: use Runner.send_embedding_request"
+    """The member of Which that the options describe; a folder of sentence-transformers is an embedding model."""
+    given = {**asdict(model), "model_id": named_model(model)}
+    for name in (*OF_RUNNER, *OF_PROCESS):
+        given.pop(name)
+    if kind == "auto" and (Path(named_model(model)) / "modules.json").is_file():
+        kind = "embedding"
+    return choose.which(kind, given)
+
+
+def arguments(
+    model: ModelOptions, runtime: RuntimeOptions, everywhere: GlobalOptions
+) -> dict[str, Any]:
+    """The other arguments of Runner."""
+    sizes = present(
+        pa_ctxt_len=runtime.pa_context_len,
+        pa_gpu_mem=runtime.pa_memory_mb,
+        pa_gpu_mem_usage=runtime.pa_memory_fraction,
     )
-
-
-def start(
-    kind: str, model: ModelOptions, runtime: RuntimeOptions, everywhere: GlobalOptions
-) -> "Runner":
-    """Load the model."""
-    target = which(kind, model)
-    if model.cpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch, imported below, reads it once
-    from mistralrs.runner import Runner  # here, so that a wrong option does not wait for torch
-
-    return Runner(
-        which=target,
+    if len(sizes) > 1:
+        raise RequestError(
+            "--pa-context-len, --pa-memory-mb and --pa-memory-fraction exclude each other: give one"
+        )
+    if runtime.search_embedding_model and not runtime.enable_search:
+        raise RequestError("--search-embedding-model needs --enable-search")
+    refuse_cache_type(runtime.pa_cache_type)
+    return dict(
         max_seqs=runtime.max_seqs,
         no_kv_cache=runtime.no_kv_cache,
         prefix_cache_n=runtime.prefix_cache_n,
+        **sizes,
+        **paging(runtime.paged_attn),
+        **({"enable_search": True} if runtime.enable_search else {}),
         **present(
             in_situ_quant=model.isq,
-            pa_ctxt_len=runtime.pa_context_len,
+            num_device_layers=model.device_layers and model.device_layers.split(";"),
+            pa_blk_size=runtime.pa_block_size,
             chat_template=runtime.chat_template,
             jinja_explicit=runtime.jinja_explicit,
+            search_embedding_model=runtime.search_embedding_model,
+            mcp_client_config=runtime.mcp_config and mcp_file.read(runtime.mcp_config),
             seed=everywhere.seed,
             token_source=everywhere.token_source,
         ),
     )
+
+
+def paging(mode: str) -> dict[str, bool]:
+    """The arguments of Runner for `--paged-attn`."""
+    return {"auto": {}, "on": {"paged_attn": True}, "off": {"no_paged_attn": True}}[mode]
+
+
+def refuse_cache_type(name: str | None) -> None:
+    """Only the type of the weights can be cached."""
+    if name not in (None, "auto"):
+        raise NotSupportedError(
+            f"a cache of type {name} is not available yet: leave --pa-cache-type out"
+        )
+
+
+def start(
+    kind: str,
+    model: ModelOptions,
+    runtime: RuntimeOptions,
+    everywhere: GlobalOptions,
+    **more: Any,
+) -> "Runner":
+    """Load the model; what is wrong with the options is said before."""
+    with usage():
+        target, given = which(kind, model), arguments(model, runtime, everywhere)
+    return load(model.cpu, which=target, **{**given, **more})
+
+
+def load(cpu: bool, **given: Any) -> "Runner":
+    """A Runner, with a bar on the terminal while it loads."""
+    if cpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch, imported below, reads it once
+    with shown():
+        from mistralrs.runner import Runner  # here, so that a wrong option does not wait for torch
+
+        return Runner(**given)
+
+
+def load_all(models: tuple[ModelConfig, ...], cpu: bool, given: dict[str, Any]) -> "Runner":
+    """The models of a file, in one Runner."""
+    if len(models) > 1:
+        raise NotSupportedError(
+            "several models in one process are not available yet; name one [[models]]"
+        )
+    one = models[0]
+    own = present(
+        in_situ_quant=one.in_situ_quant,
+        chat_template=one.chat_template,
+        jinja_explicit=one.jinja_explicit,
+        num_device_layers=one.num_device_layers,
+    )
+    return load(cpu, which=one.which, **{**given, **own})

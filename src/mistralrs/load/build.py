@@ -32,6 +32,7 @@ from mistralrs.quant.plain import Plain
 from mistralrs.quant.weight import Weight
 
 log = logging.getLogger("mistralrs.load")
+steps = logging.getLogger("mistralrs.load.steps")  # records (what, done, total) for bars
 
 HEAD = "lm_head.weight"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # what a matrix may stay in
@@ -292,15 +293,19 @@ def fill_matrices(
     model: Decoder, tensors: Tensors, target: Target, isq: Isq, names: Container[str]
 ) -> None:
     """Put these of the matrices in their places, quantized where the plan says so."""
-    for prefix, module in model.named_modules():
-        for leaf in getattr(module, "matrices", ()):
-            name = f"{prefix}.{leaf}"
-            lazy = tensors.get(name)
-            if lazy is not None and name in names:
-                weight = isq.apply(name, target.matrix(lazy))
-                # A table whose rows are looked up stays in the mapped file.
-                place(module, leaf, weight if isinstance(module, Embedding) else packed(weight))
-                lazy.release()
+    wanted = [
+        (f"{prefix}.{leaf}", module, leaf)
+        for prefix, module in model.named_modules()
+        for leaf in getattr(module, "matrices", ())
+        if f"{prefix}.{leaf}" in tensors and f"{prefix}.{leaf}" in names
+    ]
+    what = "quantizing" if isq.kinds else "loading"
+    for done, (name, module, leaf) in enumerate(wanted, 1):
+        weight = isq.apply(name, target.matrix(tensors[name]))
+        # A table whose rows are looked up stays in the mapped file.
+        place(module, leaf, weight if isinstance(module, Embedding) else packed(weight))
+        tensors[name].release()
+        steps.debug("%s: matrix %d of %d", what, done, len(wanted))
     if hasattr(model, "lm_head") and HEAD not in tensors and HEAD in names:
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
         place(model.lm_head, "weight", packed(tied))
