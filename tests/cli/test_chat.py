@@ -1,5 +1,6 @@
 """Commands at the prompt."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,15 +55,32 @@ def test_system_and_clear() -> None:
     assert chat.request().messages[0] == {"role": "system", "content": "Be brief."}
 
 
-def test_images_go_with_the_next_message() -> None:
-    chat = Chat()
-    interpret(chat, "/image a.png")
+def test_images_go_with_the_next_message(tmp_path: Path) -> None:
+    chat, picture = Chat(), tmp_path / "a.png"
+    picture.touch()
+    interpret(chat, f"/image {picture}")
     chat.say("user", "hi")
     chat.say("user", "again")
     first, second = (message["content"] for message in chat.messages)
-    assert first[0] == {"type": "image_url", "image_url": {"url": "a.png"}}
+    assert first[0] == {"type": "image_url", "image_url": {"url": str(picture)}}
     assert (first[1]["text"], second) == ("hi", "again")
     assert interpret(chat, "/image") == "image takes a file or a URL"
+    assert interpret(chat, "/image b.png") == "there is no file 'b.png'"
+
+
+def test_images_that_a_message_names(tmp_path: Path) -> None:
+    picture = tmp_path / "a.JPEG"
+    picture.touch()
+    text = f"Compare {picture}, http://h/b.webp?, missing.png and notes.txt"
+    chat = Chat()
+    chat.say("user", text)
+    chat.finds_images = True
+    chat.say("user", text)
+    plain, seen = (message["content"] for message in chat.messages)
+    assert plain == text
+    assert [part["type"] for part in seen] == ["image_url", "image_url", "text"]
+    assert seen[0]["image_url"]["url"] == str(picture)
+    assert seen[1]["image_url"]["url"] == "http://h/b.webp"
 
 
 def test_help_names_every_command() -> None:

@@ -117,9 +117,17 @@ WRONG = [
     (["run", "--nope"], 2, "No such option"),
     (["run", "--max-seqs", "0"], 2, "--max-seqs"),
     (["run", "poem"], 2, "poem"),
-    (["run", "-i", "hi", "--temperature", "-1"], 1, "error: "),
-    (["run", "-i", "hi", "-a", "lama"], 1, "error: "),
-    (["run", "-i", "hi", "--format", "gguf"], 1, "error: --format gguf needs the file"),
+    (["run", "-i", "hi", "--temperature", "-1"], 2, "error: "),
+    (["run", "-i", "hi", "-a", "lama"], 2, "error: "),
+    (["run", "-i", "hi", "--format", "gguf"], 2, "error: --format gguf needs the file"),
+    (["run", "embedding"], 2, "mistralrs serve embedding"),
+    (["rum"], 2, "did you mean 'run'?"),
+    (["run", "--pa-context-len", "9", "--pa-memory-mb", "9"], 2, "exclude each other"),
+    (["run", "--search-embedding-model", "x"], 2, "needs --enable-search"),
+    (["run", "--max-image-length", "9", "-f", "x.gguf"], 2, "max_image_length has no effect"),
+    (["run", "--lora", "a", "--xlora", "b"], 2, "exclude each other"),
+    (["run", "--mcp-config", "missing.json"], 2, "missing.json cannot be read"),
+    (["run", "--log", "no/such/folder"], 2, "cannot be written"),
 ]
 
 
@@ -130,6 +138,7 @@ def test_wrong_usage_loads_nothing(
     code, out, err = call(*arguments)
     assert (code, out) == (expected, "")
     assert message in err
+    assert err.count("\n") == 1
     assert fake.arguments == {}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mistralrs.api.errors import NotSupportedError, RequestError
+from mistralrs.api.errors import RequestError
 from mistralrs.api.options import TextAutoMapParams
 from mistralrs.api.which import Which
 from mistralrs.cli.options import ModelOptions
@@ -36,6 +36,23 @@ WHICH = [
         {"model_id": "a/b", "quantized_file": "x.bin", "format": "ggml"},
         Which.GGML("a/b", "x.bin"),
     ),
+    (
+        "auto",
+        {"model_id": "a/b", "isq_organization": "MoQE", "max_batch_size": 3},
+        Which.Plain(
+            "a/b", organization="moqe", auto_map_params=TextAutoMapParams(max_batch_size=3)
+        ),
+    ),
+    ("auto", {"model_id": "a/b", "lora": "c"}, Which.Lora("c", model_id="a/b")),
+    (
+        "text",
+        {"model_id": "a/b", "quantized_file": "x", "xlora": "c", "xlora_order": "o"},
+        Which.XLoraGGUF("a/b", "x", "c", "o"),
+    ),
+    ("embedding", {"model_id": "a/b"}, Which.Embedding("a/b")),
+    ("diffusion", {"model_id": "a/b"}, Which.DiffusionPlain("a/b", "flux")),
+    ("speech", {"model_id": "a/b"}, Which.Speech("a/b", "dia")),
+    ("auto", {"model_id": "a/b", "arch": "qwen2vl"}, Which.VisionPlain("a/b", arch="qwen2vl")),
     ("vision", {"model_id": "a/b"}, Which.VisionPlain("a/b")),
     ("vision", {"model_id": "a/b", "arch": "llava"}, Which.VisionPlain("a/b", arch="llava")),
     ("auto", {"model_id": "a/b", "max_edge": 99}, Which.VisionPlain("a/b", max_edge=99)),
@@ -50,7 +67,14 @@ def test_which(kind: str, options: dict[str, Any], expected: Any) -> None:
 REFUSED = [
     ("auto", {"format": "gguf"}, RequestError, "-f NAME.gguf"),
     ("auto", {"format": "plain", "quantized_file": "x"}, RequestError, "--format"),
-    ("embedding", {}, NotSupportedError, "send_embedding_request"),
+    ("embedding", {"lora": "x"}, RequestError, "plain weights"),
+    (
+        "auto",
+        {"lora": "x", "isq_organization": "moqe"},
+        RequestError,
+        "isq_organization has no effect",
+    ),
+    ("auto", {"xlora": "x"}, RequestError, "xlora_order"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""A description of a whole Runner: its models, their options, and how it is run or served; its shape with `[[models]]`."""
+"""A description of a whole Runner: models, their options, and how it is run or served; the shape with `[[models]]`."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping

@@ -11,6 +11,7 @@ import click
 
 from mistralrs import __version__
 from mistralrs.api.errors import MistralRsError
+from mistralrs.api.strict import did_you_mean
 from mistralrs.cli.options import GlobalOptions, takes
 
 INTERRUPTED = 130  # the exit code of shells for Ctrl-C
@@ -38,10 +39,12 @@ class Commands(click.Group):
         """The names in the order of the help."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         """The command of a name."""
         if cmd_name not in COMMANDS:
-            return None
+            raise click.UsageError(
+                f"no command '{cmd_name}'{did_you_mean(cmd_name, COMMANDS)}", ctx
+            )
         name = cmd_name.replace("-", "_")
         found: click.Command = getattr(import_module(f"mistralrs.cli.{name}"), name)
         return found

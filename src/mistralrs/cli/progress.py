@@ -17,7 +17,8 @@ class Bar(logging.Handler):
 
     def __init__(self, progress: "Progress") -> None:
         super().__init__()
-        self.progress, self.tasks = progress, dict[str, TaskID]()
+        self.progress = progress
+        self.tasks: dict[str, TaskID] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Move the bar of the work that a record is about."""

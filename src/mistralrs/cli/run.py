@@ -38,10 +38,11 @@ def run(
     reasoning is shown in grey, on a terminal only.
     """
     from mistralrs.cli.session import Talk, new_chat  # here, so that --help is quick
-    from mistralrs.cli.start import named_model, start, usage
+    from mistralrs.cli.start import named_model, refuse_silent, start, usage, which
     from mistralrs.cli.suggest import find, read
 
     with usage():
+        refuse_silent(which(kind, model))
         chat = new_chat(sampling, images)
         chat.finds_images = kind == "vision"
         talk = Talk(chat, everywhere.log)

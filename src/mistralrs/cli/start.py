@@ -12,7 +12,7 @@ import click
 from mistralrs.api import choose, mcp_file
 from mistralrs.api.config import ModelConfig
 from mistralrs.api.errors import MistralRsError, NotSupportedError, RequestError
-from mistralrs.api.which import Which
+from mistralrs.api.which import Which, WhichEmbedding
 from mistralrs.cli.options import GlobalOptions, ModelOptions, RuntimeOptions
 from mistralrs.cli.progress import shown
 from mistralrs.demo import model_path
@@ -52,6 +52,15 @@ def which(kind: str, model: ModelOptions) -> Which:
     if kind == "auto" and (Path(named_model(model)) / "modules.json").is_file():
         kind = "embedding"
     return choose.which(kind, given)
+
+
+def refuse_silent(target: Which) -> None:
+    """An embedding model cannot answer."""
+    if isinstance(target, WhichEmbedding):
+        raise NotSupportedError(
+            "an embedding model does not converse: serve it with `mistralrs serve embedding`, or call "
+            "Runner.send_embedding_request"
+        )
 
 
 def arguments(

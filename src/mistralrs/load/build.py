@@ -96,17 +96,13 @@ def build(repo: Repo, wish: Wish) -> Built:
 
 def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -> Built:
     """Detect the architecture of a config.json, plan the memory, then read the weights tensor by tensor."""
-    key = choose(raw, wish)
-    encoder = models.encoder(key)
-    reader = None if encoder is None else media_config(raw, encoder)
-    architecture = models.find(text_key(key, raw, encoder))
-    cfg = Config(reader.text.raw if reader else raw, architecture.defaults)
+    drawn = draw(raw, wish)
+    model, cfg, reader = drawn.model, drawn.cfg, drawn.reader
+    architecture, encoder = type(model), model.encoder
     stored = read()
     dtype = choose_dtype(wish.dtype, cfg, wish.device, main_dtype(stored))
-    model = outline(architecture, cfg)
     if encoder and reader:
-        model.encoder = outline(encoder, reader)
-        stored = encoder.checkpoint(reader, stored)
+        stored = type(encoder).checkpoint(reader, stored)
     if wish.embeds:
         behead(model)
         stored = inside_model(stored)
@@ -121,6 +117,28 @@ def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -
     fill(model, tensors, target, isq)
     allocate(model, layout, wish.device, cached)
     return Built(model, cfg, layout, tensors, target, wish, raw, reader)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A model as shapes without storage, and what config.json says about it."""
+
+    model: Decoder
+    cfg: Config  # of the text model
+    reader: Config | None  # of the whole model, where it reads media
+
+
+def draw(raw: Mapping[str, Any], wish: Wish) -> Drawn:
+    """The model that a config.json describes."""
+    key = choose(raw, wish)
+    encoder = models.encoder(key)
+    reader = None if encoder is None else media_config(raw, encoder)
+    architecture = models.find(text_key(key, raw, encoder))
+    cfg = Config(reader.text.raw if reader else raw, architecture.defaults)
+    model = outline(architecture, cfg)
+    if encoder and reader:
+        model.encoder = outline(encoder, reader)
+    return Drawn(model, cfg, reader)
 
 
 def media_config(raw: Mapping[str, Any], encoder: type[Encoder]) -> Config:
