@@ -73,7 +73,7 @@ def which(kind: str, options: Mapping[str, Any]) -> Which:
     if given.get("xlora") and not given.get("xlora_order"):
         raise RequestError("xlora needs xlora_order, the file with the order of its adapters")
     fields = {field.name for field in dataclasses.fields(member)}
-    filled = limits(fields, given)
+    filled = limits(member, fields, given)
     for name, value in given.items():
         field = next((one for one in FIELDS.get(name, (name,)) if one in fields), None)
         if field is None:
@@ -122,20 +122,14 @@ def sees(given: Mapping[str, Any]) -> bool:
     return False
 
 
-def limits(fields: set[str], given: dict[str, Any]) -> dict[str, Any]:
+def limits(member: Any, fields: set[str], given: dict[str, Any]) -> dict[str, Any]:
     """The limits that memory is planned for, taken out of `given`, as the member's field."""
-    kind = VisionAutoMapParams if "max_edge" in fields else TextAutoMapParams
-    known = [field.name for field in dataclasses.fields(kind)]
+    kind = VisionAutoMapParams if member is WhichVisionPlain else TextAutoMapParams
+    known = (
+        {field.name for field in dataclasses.fields(kind)} if "auto_map_params" in fields else ()
+    )
     found = {name: given.pop(name) for name in LIMITS if name in given and name in known}
-    if not found:
-        return {}
-    if "auto_map_params" not in fields:
-        raise RequestError(f"{', '.join(found)} has no effect on this model: leave it out")
-    return {
-        "auto_map_params": (kind if "quantized_filename" not in fields else TextAutoMapParams)(
-            **found
-        )
-    }
+    return {"auto_map_params": kind(**found)} if found else {}
 
 
 def describe(member: Any) -> str:

@@ -1,41 +1,39 @@
 """A description of a whole Runner: models, their options, and how it is run or served; the shape with `[[models]]`."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mistralrs.api import check, choose
 from mistralrs.api.enums import ModelDType
-from mistralrs.api.errors import MistralRsError, RequestError
+from mistralrs.api.errors import MistralRsError, NotSupportedError, RequestError
 from mistralrs.api.strict import did_you_mean
 from mistralrs.api.which import Which
 
+Json = dict[str, Any]
+
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """A model, and what overrides the Runner's own arguments for it."""
+class ConfigModel:
+    """One model of the file: what `Runner.add_model` takes."""
 
     which: Which
-    alias: str | None = None  # the id under which requests name it
-    in_situ_quant: str | None = None
-    chat_template: str | None = None
-    jinja_explicit: str | None = None
-    num_device_layers: list[str] | None = None
+    id: str
+    options: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Config:
-    """What a file says. `runner` are arguments of Runner that hold for all models."""
+class ConfigFile:
+    """What a file says; a Runner uses the first three, the command line the others."""
 
-    models: tuple[ModelConfig, ...]
-    command: str = "serve"  # or "run"
-    default: str | None = None  # the id of a model
-    cpu: bool = False  # leave every GPU alone
-    runner: Mapping[str, Any] = field(default_factory=dict)
-    server: Mapping[str, Any] = field(default_factory=dict)  # options of `mistralrs serve`
-    log: str | None = None
+    models: tuple[ConfigModel, ...]
+    default: str | None = None  # an id
+    options: Json = field(default_factory=dict)  # of the Runner, for all models
+    command: str | None = None  # "run" or "serve"
     enable_thinking: bool | None = None  # of `mistralrs run`
+    cpu: bool = False  # leave every GPU alone
+    log: str | None = None
+    server: Json = field(default_factory=dict)  # options of `mistralrs serve`
 
 
 Table = Mapping[str, check.Check]
@@ -84,6 +82,7 @@ MODEL: Table = {
     "chat_template": check.path,
     "jinja_explicit": check.path,
     "isq": check.name,
+    "quant": check.name,
 }
 PARTS: Mapping[str, Table] = {  # tables inside a model
     "format": {
@@ -121,58 +120,77 @@ PAGED_NAMES = {  # key of [paged_attn]: argument of Runner
     "memory_fraction": "pa_gpu_mem_usage",
     "block_size": "pa_blk_size",
 }
-OWN = ("alias", "chat_template", "jinja_explicit")  # keys of a model that are not those of Which
 
 
-def whole(raw: Mapping[str, Any]) -> Config:
+OF_RUNNER = (
+    "enable_search",
+    "search_embedding_model",
+)  # the other arguments may differ between models
+OF_MODEL = {  # key of a model: argument of `Runner.add_model`
+    "chat_template": "chat_template",
+    "jinja_explicit": "jinja_explicit",
+    "isq": "in_situ_quant",
+    "quant": "in_situ_quant",
+    "in_situ_quant": "in_situ_quant",
+    "device_layers": "num_device_layers",
+}
+MODES: Mapping[str, Json] = {"auto": {}, "on": {"paged_attn": True}, "off": {"no_paged_attn": True}}
+
+
+def whole(raw: Mapping[str, Any]) -> ConfigFile:
     """The shape with `[[models]]`."""
     sections = {"global": GLOBAL, "server": SERVER, "runtime": RUNTIME, "paged_attn": PAGED}
     top = checked("", raw, TOP, (*sections, "models"))
     part = {name: checked(name, raw.get(name, {}), table) for name, table in sections.items()}
-    listed = check.filled(check.items(mapping))("models", raw.get("models"))
-    models = [model(f"models[{i}]", one) for i, one in enumerate(listed)]
-    command = top.get("command", "serve")
-    if command == "run" and len(models) > 1:
-        raise RequestError('command = "run" takes one model; serve several with "serve"')
-    log = part["global"].pop("log", None)
-    return Config(
-        models=unique(one for one, _ in models),
-        command=command,
-        default=known_default(top.get("default_model_id"), [one for one, _ in models]),
-        cpu=alike([cpu for _, cpu in models]),
-        runner={**part["global"], **searched(part["runtime"]), **paged(part["paged_attn"])},
-        server=part["server"],
-        log=log,
-        enable_thinking=top.get("enable_thinking"),
+    log, mode = part["global"].pop("log", None), part["paged_attn"].pop("mode", "auto")
+    shared = {**part["global"], **part["runtime"], **paged(part["paged_attn"])}
+    of_runner = {name: shared.pop(name) for name in OF_RUNNER if name in shared}
+    if of_runner.get("search_embedding_model") and not of_runner.get("enable_search"):
+        raise RequestError("runtime.search_embedding_model: needs enable_search = true")
+    listed = check.filled(check.items(mapping))("models", raw.get("models", []))
+    entries = [model(f"models[{i}]", one, shared) for i, one in enumerate(listed)]
+    models = unique([one for one, _ in entries])
+    if top.get("command") == "run" and len(models) > 1:
+        raise RequestError('command = "run" takes one model; several can be served')
+    return ConfigFile(
+        models,
+        known_default(top.get("default_model_id"), [one.id for one in models]),
+        of_runner | MODES[mode],
+        top.get("command"),
+        top.get("enable_thinking"),
+        alike([cpu for _, cpu in entries]),
+        log,
+        part["server"],
     )
 
 
-def model(where: str, raw: Mapping[str, Any]) -> tuple[ModelConfig, bool]:
+def model(where: str, raw: Mapping[str, Any], shared: Json) -> tuple[ConfigModel, bool]:
     """One entry of `[[models]]`, and whether it is for the CPU alone."""
     flat = checked(where, raw, MODEL, PARTS)
     for name, table in PARTS.items():
         flat |= checked(f"{where}.{name}", raw.get(name, {}), table)
     if "model_id" not in flat:
         raise RequestError(f"{where}: needs model_id, a Hugging Face id or a folder")
-    if "isq" in flat and "in_situ_quant" in flat:
-        raise RequestError(f"{where}: isq is another name of in_situ_quant; give one")
-    own = {name: flat.pop(name) for name in OWN if name in flat}
-    isq = flat.pop("isq", None) or flat.pop("in_situ_quant", None)
-    layers, cpu = flat.pop("device_layers", None), flat.pop("cpu", False)
+    own: Json = {}
+    for name in [name for name in OF_MODEL if name in flat]:
+        if OF_MODEL[name] in own:
+            raise RequestError(f"{where}: {OF_MODEL[name]} is given twice; once is enough")
+        own[OF_MODEL[name]] = flat.pop(name)
+    id, cpu = flat.pop("alias", flat["model_id"]), flat.pop("cpu", False)
     try:
         chosen = choose.which(flat.pop("kind", "auto"), flat)
     except MistralRsError as error:
         raise RequestError(f"{where}: {error}") from None
-    return ModelConfig(chosen, in_situ_quant=isq, num_device_layers=layers, **own), cpu
+    return ConfigModel(chosen, id, shared | own), cpu
 
 
-def checked(where: str, raw: Any, table: Table, others: Iterable[str] = ()) -> dict[str, Any]:
+def checked(where: str, raw: Any, table: Table, others: Iterable[str] = ()) -> Json:
     """The keys of a table after their checks; `others` are tables that are read elsewhere."""
     known = [*table, *others]
     for name in mapping(where, raw):
         if name not in known:
-            hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
-            raise RequestError(f"{inside(where, name)}: unknown key{hint}")
+            hint = did_you_mean(name, known) or f"; the keys are: {', '.join(known)}"
+            raise RequestError(f"{inside(where, name)} is unknown{hint}")
     return {
         name: test(inside(where, name), raw[name]) for name, test in table.items() if name in raw
     }
@@ -190,60 +208,35 @@ def inside(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-def searched(runtime: dict[str, Any]) -> dict[str, Any]:
-    """The runtime's arguments; a search model without a search is a mistake."""
-    if runtime.get("search_embedding_model") and not runtime.get("enable_search"):
-        raise RequestError("runtime.search_embedding_model: needs enable_search = true")
-    return runtime
-
-
-def paged(section: Mapping[str, Any]) -> dict[str, Any]:
+def paged(section: Mapping[str, Any]) -> Json:
     """The arguments of Runner in `[paged_attn]`."""
     sizes = [name for name in ("context_len", "memory_mb", "memory_fraction") if name in section]
     if len(sizes) > 1:
         raise RequestError(f"paged_attn: {' and '.join(sizes)} exclude each other; give one")
-    out = {PAGED_NAMES[name]: section[name] for name in PAGED_NAMES if name in section}
-    mode = {"on": {"paged_attn": True}, "off": {"no_paged_attn": True}}
-    kind = {"pa_cache_type": "f8e4m3"} if section.get("cache_type") == "f8e4m3" else {}
-    return out | mode.get(section.get("mode", "auto"), {}) | kind
+    if section.get("cache_type") == "f8e4m3":
+        raise NotSupportedError("paged_attn.cache_type: f8e4m3 is not available yet; leave it out")
+    return {PAGED_NAMES[name]: section[name] for name in PAGED_NAMES if name in section}
 
 
 def alike(flags: list[bool]) -> bool:
     """The one value of `cpu` for all models."""
     if len(set(flags)) > 1:
-        raise RequestError("models: cpu must be the same for all of them")
+        raise RequestError("device.cpu: must be the same for all models")
     return flags[0]
 
 
-def name_of(one: ModelConfig) -> str:
-    """The id under which a model is known."""
-    fields = ("model_id", "quantized_model_id", "adapter_model_id", "xlora_model_id")
-    named = (getattr(one.which, name, None) for name in fields)
-    return one.alias or str(next(filter(None, named)))
-
-
-def unique(models: Iterable[ModelConfig]) -> tuple[ModelConfig, ...]:
+def unique(models: list[ConfigModel]) -> tuple[ConfigModel, ...]:
     """The models; two with one id are a mistake."""
-    found: dict[str, ModelConfig] = {}
-    for one in models:
-        if name_of(one) in found:
-            raise RequestError(
-                f"models: '{name_of(one)}' occurs twice; give one of them another alias"
-            )
-        found[name_of(one)] = one
-    return tuple(found.values())
+    ids = [one.id for one in models]
+    twice = next((id for id in ids if ids.count(id) > 1), None)
+    if twice is not None:
+        raise RequestError(f"models: '{twice}' occurs twice; give each an alias of its own")
+    return tuple(models)
 
 
-def known_default(default: str | None, models: list[ModelConfig]) -> str | None:
+def known_default(default: str | None, ids: list[str]) -> str | None:
     """The default model's id, which must be that of a model."""
-    names = [
-        name
-        for one in models
-        for name in (name_of(one), name_of(dataclasses.replace(one, alias=None)))
-    ]
-    if default is not None and default not in names:
-        hint = did_you_mean(default, names)
-        raise RequestError(
-            f"default_model_id: no model '{default}'{hint or '; name one of the models'}"
-        )
+    if default is not None and default not in ids:
+        hint = did_you_mean(default, ids)
+        raise RequestError(f"default_model_id: '{default}' is not among {', '.join(ids)}{hint}")
     return default

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mistralrs.api import check
-from mistralrs.api.config import Config, ModelConfig, Table, checked, mapping, unique
-from mistralrs.api.errors import RequestError
+from mistralrs.api.config import ConfigFile, ConfigModel, Table, checked, mapping, unique
+from mistralrs.api.errors import NotSupportedError, RequestError
 from mistralrs.api.which import Which
 
 SELECTORS: Mapping[str, Any] = {  # in the order in which they are tried
@@ -30,52 +30,57 @@ OVERRIDES: Table = {
     "num_device_layers": check.names,
     "in_situ_quant": check.name,
 }
+LATER = {"speculative": "speculative decoding", "anymoe": "AnyMoE"}
+IDS = ("model_id", "quantized_model_id", "adapter_model_id", "xlora_model_id")
 
 
-def selector(raw: Mapping[str, Any]) -> Config:
+def selector(raw: Mapping[str, Any]) -> ConfigFile:
     """The shape with one `[model]`: the fields of a member of Which, which the keys tell."""
-    checked("", raw, {}, ("model", "speculative", "anymoe"))
-    for name, what in (("speculative", "speculative decoding"), ("anymoe", "AnyMoE")):
+    for name in LATER:
         if name in raw:
-            raise RequestError(f"[{name}]: {what} is not available yet; leave it out")
-    fields = mapping("model", raw["model"])
-    return Config(models=(ModelConfig(inferred(fields)),))
+            raise NotSupportedError(f"[{name}]: {LATER[name]} is not available yet; leave it out")
+    checked("", raw, {}, ("model",))
+    return ConfigFile((named(inferred("model", raw["model"]), {}),))
 
 
-def inferred(fields: Mapping[str, Any]) -> Which:
+def inferred(where: str, raw: Any) -> Which:
     """The first member of Which that has all these fields and accepts them."""
-    problem: Exception | None = None
+    fields, problem = mapping(where, raw), ""
     for kind in SELECTORS.values():
         try:
             member: Which = kind(**fields)
-        except TypeError as error:  # a field too many or too few
-            problem = problem or error
         except RequestError as error:
-            problem = error
+            problem = str(error)
+        except TypeError as error:  # a field too many or too few
+            problem = problem or str(error)
         else:
             return member
-    raise RequestError(f"[model] describes no model: {problem}")
+    raise RequestError(f"{where}: no member of Which has just these fields ({problem})")
 
 
-def several(raw: Mapping[str, Any]) -> Config:
+def several(raw: Mapping[str, Any]) -> ConfigFile:
     """The JSON shape: `{label: {"Plain": {...}, "alias": ...}}`."""
-    models = [labeled(label, mapping(label, one)) for label, one in raw.items()]
-    if not models:
+    if not raw:
         raise RequestError("names no model")
-    return Config(models=unique(models))
+    return ConfigFile(unique([labeled(label, mapping(label, one)) for label, one in raw.items()]))
 
 
-def labeled(label: str, raw: Mapping[str, Any]) -> ModelConfig:
+def labeled(label: str, raw: Mapping[str, Any]) -> ConfigModel:
     """One model of the JSON shape."""
-    overrides = checked(label, raw, OVERRIDES, (*SELECTORS, "Run"))
-    kinds = [name for name in raw if name in SELECTORS]
-    if "Run" in raw and not kinds:
-        return ModelConfig(inferred(mapping(label, raw["Run"])), **overrides)
+    options = checked(label, raw, OVERRIDES, (*SELECTORS, "Run"))
+    kinds = [name for name in raw if name in SELECTORS or name == "Run"]
     if len(kinds) != 1:
-        raise RequestError(f"{label}: give one of {', '.join(SELECTORS)}")
-    fields = mapping(f"{label}.{kinds[0]}", raw[kinds[0]])
+        raise RequestError(f"{label}: give one of {', '.join(SELECTORS)}, Run")
+    where = f"{label}.{kinds[0]}"
+    if kinds[0] == "Run":
+        return named(inferred(where, raw["Run"]), options)
     try:
-        chosen = SELECTORS[kinds[0]](**fields)
+        return named(SELECTORS[kinds[0]](**mapping(where, raw[kinds[0]])), options)
     except (TypeError, RequestError) as error:
-        raise RequestError(f"{label}: {error}") from None
-    return ModelConfig(chosen, **overrides)
+        raise RequestError(f"{where}: {error}") from None
+
+
+def named(which: Which, options: dict[str, Any]) -> ConfigModel:
+    """A model with its alias as its id, else with the hub id or folder."""
+    known = (getattr(which, name, None) for name in IDS)
+    return ConfigModel(which, options.pop("alias", None) or str(next(filter(None, known))), options)

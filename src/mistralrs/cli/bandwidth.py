@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SIZE = 256 << 20  # bytes; larger than any cache
-ROUNDS = 5
+WIDTH = 8192
+ROUNDS = 10
 
 
 def bandwidth(device: str) -> float:
@@ -19,18 +20,19 @@ def bandwidth(device: str) -> float:
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, describe()["threads"]))
     try:
-        x = torch.ones(SIZE // 4, device=device)
-        return max(SIZE / seconds(x) for _ in range(ROUNDS))
+        matrix = torch.ones(SIZE // 4 // WIDTH, WIDTH, device=device)
+        vector = torch.ones(WIDTH, device=device)
+        return max(SIZE / seconds(matrix, vector) for _ in range(ROUNDS))
     finally:
         torch.set_num_threads(before)
 
 
-def seconds(x: "Tensor") -> float:
-    """Time to read a tensor once."""
+def seconds(matrix: "Tensor", vector: "Tensor") -> float:
+    """Time to read a matrix once, which is what a product with a vector waits for."""
     import torch
 
     began = time.perf_counter()
-    x.max()  # the cheapest thing that looks at every number
-    if x.is_cuda:
+    matrix @ vector
+    if matrix.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - began

@@ -14,8 +14,21 @@ import click
 
 from mistralrs import __version__
 
-PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "huggingface_hub", "jinja2", "click")
+PACKAGES = (
+    "torch", "numpy", "pillow", "tokenizers", "llguidance", "safetensors", "huggingface_hub", "jinja2",
+    "click", "rich", "psutil",
+)  # fmt: skip
+EXTRAS = {  # of pyproject.toml: what each is for, and its packages
+    "server": ("mistralrs serve", ("fastapi", "uvicorn", "prometheus-client")),
+    "mcp": ("tools of MCP servers", ("mcp", "websockets")),
+    "verify": ("mistralrs verify", ("transformers",)),
+}
+FLAGS = (
+    "avx2", "f16c", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "asimd",
+    "bf16", "i8mm", "sve",
+)  # fmt: skip
 LOW_DISK = 10 * 2**30  # bytes; a small model with its download needs about this
+LOW_MEMORY = 2 * 2**30
 
 
 @dataclass(frozen=True)
@@ -38,20 +51,49 @@ def installed(package: str) -> str | None:
         return None
 
 
+def processor() -> tuple[str, list[str]]:
+    """The processor's name and those of its instruction sets that kernels can use."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), []
+    facts = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    return facts.get("model name", platform.machine()), [flag for flag in FLAGS if flag in flags]
+
+
 def system() -> dict[str, Any]:
-    """Interpreter, platform, processors, memory, and versions of the packages we use."""
-    pages = (
-        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    )
+    """Interpreter, platform, processors, memory, threads, devices, versions of packages, folders."""
+    import psutil
+
+    name, flags = processor()
+    extras = {extra: {p: installed(p) for p in packages} for extra, (_, packages) in EXTRAS.items()}
     return {
         "mistralrs": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_bytes": pages or None,
+        "processor": name,
+        "architecture": platform.machine(),
+        "instructions": flags,
+        "logical_cores": os.cpu_count(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "memory_bytes": psutil.virtual_memory().total,
+        "available_bytes": psutil.virtual_memory().available,
+        "kernels": kernels() if installed("torch") else None,
+        "devices": devices() if installed("torch") else [],
         "packages": {name: installed(name) for name in PACKAGES},
+        "extras": extras,
+        "cache_folder": str(cache_folder()),
     }
+
+
+def kernels() -> dict[str, Any]:
+    """Which of our kernels run on the CPU, which could, and with how many threads."""
+    from mistralrs import kernels
+
+    return kernels.describe()
 
 
 def devices() -> list[dict[str, Any]]:
@@ -66,11 +108,15 @@ def devices() -> list[dict[str, Any]]:
 
 
 def cache_folder() -> Path:
-    """The folder of downloaded models, or the parent in which it would be made."""
-    from huggingface_hub.constants import HF_HUB_CACHE
+    """The folder of downloaded models."""
+    from mistralrs.load.download import cache_directory
 
-    folder = Path(HF_HUB_CACHE)
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return cache_directory()
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def check_packages() -> Check:
@@ -82,6 +128,23 @@ def check_packages() -> Check:
     return Check("packages", "ok", "all installed")
 
 
+def check_extras() -> Check:
+    """What the optional packages would add."""
+    lacking = {
+        extra: what
+        for extra, (what, packages) in EXTRAS.items()
+        if not all(map(installed, packages))
+    }
+    if lacking:
+        return Check(
+            "extras",
+            "warn",
+            "not available: " + ", ".join(lacking.values()),
+            f"pip install 'mistralrs[{','.join(lacking)}]'",
+        )
+    return Check("extras", "ok", f"{', '.join(EXTRAS)} installed")
+
+
 def check_device() -> Check:
     """A GPU where there is one, else the CPU."""
     names = [device["name"] for device in devices()]
@@ -90,27 +153,58 @@ def check_device() -> Check:
 
 def check_kernels() -> Check:
     """Our compiled CPU kernels load."""
-    from mistralrs import kernels
-
-    found = kernels.describe()
+    found = kernels()
     message = f"{found['cpu']} of {', '.join(found['available'])}; {found['threads']} threads"
     if found["available"] == ["reference"]:
         return Check("cpu_kernels", "warn", f"not built: {message}", "pip install . builds them")
     return Check("cpu_kernels", "ok", message)
 
 
+def check_instructions() -> Check:
+    """The processor has the vector instructions that the quick kernels are written for."""
+    name, flags = processor()
+    if not flags or {"avx2", "asimd"} & set(flags):
+        return Check("cpu_extensions", "ok", f"{name}: {', '.join(flags) or 'flags unknown'}")
+    advice = "models run, but slowly: use a processor of the last ten years"
+    return Check("cpu_extensions", "warn", f"{name} has no AVX2", advice)
+
+
+def check_memory() -> Check:
+    """There is memory for a small model."""
+    import torch
+
+    from mistralrs.load.plan import memory
+
+    total, available = memory(torch.device("cpu"))
+    message = f"{available / 2**30:.1f} of {total / 2**30:.1f} GiB available"
+    if available < LOW_MEMORY:
+        return Check(
+            "memory", "warn", message, "close other programs; `mistralrs tune` names what fits"
+        )
+    return Check("memory", "ok", message)
+
+
 def check_cache() -> Check:
     """Models can be downloaded into the cache."""
     folder = cache_folder()
-    if os.access(folder, os.W_OK):
+    if os.access(existing(folder), os.W_OK):
         return Check("hf_cache_writable", "ok", str(folder))
     advice = "set HF_HOME to a folder that you can write"
     return Check("hf_cache_writable", "error", f"{folder} cannot be written", advice)
 
 
+def check_token() -> Check:
+    """A token for gated models is stored."""
+    from mistralrs.load.download import read_token
+
+    if read_token("cache"):
+        return Check("hf_token", "ok", "stored")
+    return Check("hf_token", "ok", "none; gated models need one: mistralrs login")
+
+
 def check_disk() -> Check:
     """There is room for a model."""
-    folder = cache_folder()
+    folder = existing(cache_folder())
     free = shutil.disk_usage(folder).free
     message = f"{free / 2**30:.1f} GiB free for {folder}"
     if free < LOW_DISK:
@@ -120,9 +214,13 @@ def check_disk() -> Check:
 
 CHECKS: tuple[Callable[[], Check], ...] = (
     check_packages,
+    check_extras,
     check_device,
+    check_instructions,
     check_kernels,
+    check_memory,
     check_cache,
+    check_token,
     check_disk,
 )
 
@@ -157,9 +255,11 @@ def doctor(as_json: bool) -> None:
 
 def show(facts: dict[str, Any], checks: list[Check]) -> None:
     """Print the findings as aligned lines."""
-    memory = f"{(facts['memory_bytes'] or 0) / 2**30:.1f} GiB"
     print(f"mistralrs {facts['mistralrs']}, Python {facts['python']}, {facts['platform']}")
-    print(f"{facts['cores']} cores ({facts['processor']}), {memory} memory")
+    print(
+        f"{facts['processor']} ({facts['architecture']}): {facts['physical_cores']} cores, "
+        f"{facts['logical_cores']} threads"
+    )
     print(", ".join(f"{name} {number}" for name, number in facts["packages"].items()))
     for check in checks:
         print(f"{check.status:<6}{check.name:<18} {check.message}")

@@ -1,8 +1,26 @@
 """`mistralrs from-config`: what a TOML file describes."""
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from mistralrs.cli.options import GlobalOptions, SamplingOptions, ServerOptions, takes
+
+if TYPE_CHECKING:
+    from mistralrs.api.config_file import ConfigFile
+    from mistralrs.cli.session import Talk
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, checked as far as it can be before a model is loaded."""
+
+    file: "ConfigFile"
+    options: dict[str, Any]  # of the Runner, beside those of the file
+    server: ServerOptions
+    log: str | None
+    talk: "Talk | None"  # None: serve
 
 
 @click.command(context_settings={"show_default": True})
@@ -19,38 +37,44 @@ def from_config(
     docs/cli.md. A .json file of several models, as older servers take, is
     served.
     """
-    from dataclasses import replace
-
-    from mistralrs.api import config_file, mcp_file
-    from mistralrs.api.errors import RequestError
-    from mistralrs.cli.serve import check_packages, listen
-    from mistralrs.cli.session import Talk, new_chat
-    from mistralrs.cli.start import load_all, present, refuse_cache_type, usage
+    from mistralrs.cli.serve import listen  # here, so that --help is quick
+    from mistralrs.cli.start import load_all, usage
 
     with usage():
-        if (file is None) == (named is None):
-            raise RequestError("name one file: mistralrs from-config FILE.toml")
-        config = config_file.read(file or named or "")
-        given = {
-            **config.runner,
-            **present(seed=everywhere.seed, token_source=everywhere.token_source),
-        }
-        refuse_cache_type(given.pop("pa_cache_type", None))
-        settings = dict(config.server)
-        if servers := settings.pop("mcp_config", None):
-            given["mcp_client_config"] = mcp_file.read(servers)
-        server = replace(ServerOptions(), **settings)
-        talk = None
-        if config.command == "run":
-            options = SamplingOptions(enable_thinking=config.enable_thinking)
-            talk = Talk(new_chat(options), everywhere.log or config.log)
-        else:
-            check_packages(server)
+        plan = prepare(name_of(file, named), everywhere)
     if check:
-        click.echo(f"{file or named}: ok, {config.command} {len(config.models)} model(s)")
+        command = "run" if plan.talk else "serve"
+        click.echo(f"ok: {command} {', '.join(model.id for model in plan.file.models)}")
         return
-    with load_all(config.models, config.cpu, given) as runner:
-        if talk:
-            talk.serve(runner, None)
+    with load_all(plan.file, **plan.options) as runner:
+        if plan.talk:
+            plan.talk.serve(runner, None)
         else:
-            listen(runner, server, everywhere.log or config.log)
+            listen(runner, plan.server, plan.log)
+
+
+def name_of(file: str | None, named: str | None) -> str:
+    """The one name that was given."""
+    if (file is None) == (named is None):
+        raise click.UsageError("name one file: mistralrs from-config FILE.toml")
+    return file or named or ""
+
+
+def prepare(path: str, everywhere: GlobalOptions) -> Plan:
+    """Read a file; options of the command line beat those in it."""
+    from mistralrs.api import config_file, mcp_file
+    from mistralrs.cli.serve import check_packages
+    from mistralrs.cli.session import Talk, new_chat
+    from mistralrs.cli.start import present
+
+    file = config_file.read(path)
+    options = present(seed=everywhere.seed, token_source=everywhere.token_source)
+    settings, log = dict(file.server), everywhere.log or file.log
+    if servers := settings.pop("mcp_config", None):
+        options["mcp_client_config"] = mcp_file.read(servers)
+    server, talk = ServerOptions(**settings), None
+    if file.command == "run":
+        talk = Talk(new_chat(SamplingOptions(enable_thinking=file.enable_thinking)), log)
+    else:
+        check_packages(server)
+    return Plan(file, options, server, log, talk)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mistralrs.api import choose, mcp_file
-from mistralrs.api.config import ModelConfig
+from mistralrs.api.config import ConfigFile
 from mistralrs.api.errors import MistralRsError, NotSupportedError, RequestError
 from mistralrs.api.which import Which, WhichEmbedding
 from mistralrs.cli.options import GlobalOptions, ModelOptions, RuntimeOptions
@@ -136,17 +136,11 @@ def load(cpu: bool, **given: Any) -> "Runner":
         return Runner(**given)
 
 
-def load_all(models: tuple[ModelConfig, ...], cpu: bool, given: dict[str, Any]) -> "Runner":
+def load_all(file: ConfigFile, **more: Any) -> "Runner":
     """The models of a file, in one Runner."""
-    if len(models) > 1:
+    if len(file.models) > 1:
         raise NotSupportedError(
             "several models in one process are not available yet; name one [[models]]"
         )
-    one = models[0]
-    own = present(
-        in_situ_quant=one.in_situ_quant,
-        chat_template=one.chat_template,
-        jinja_explicit=one.jinja_explicit,
-        num_device_layers=one.num_device_layers,
-    )
-    return load(cpu, which=one.which, **{**given, **own})
+    one = file.models[0]
+    return load(file.cpu, which=one.which, **{**one.options, **file.options, **more})

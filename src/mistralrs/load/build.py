@@ -19,6 +19,7 @@ from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
+from mistralrs.load.trim import trim
 from mistralrs.nn.cache import Paged, State
 from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.nn.decoder import Decoder
@@ -328,3 +329,5 @@ def fill_matrices(
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
         place(model.lm_head, "weight", packed(tied))
         tensors["model.embed_tokens.weight"].release()
+    if isq.kinds:
+        trim()
