@@ -2,13 +2,14 @@
 
     python tools/gguf_tokenizers.py PYTHON KIND[/PRE]:TOKENIZER.json ... [--texts 1000]
 
-PYTHON is an interpreter with the package `xllamacpp`; KIND is `gpt2`, `llama` or `bert` and PRE the way of splitting
+PYTHON is an interpreter with the package `xllamacpp`; KIND is `gpt2`, `llama`, `bert` or `t5` and PRE the way of splitting
 words, as GGUF files name them. Each vocabulary is written as a converter does, with a model of one layer around it. The
 columns count texts whose ids differ: between this project and llama.cpp, this project and the original, llama.cpp and
 the original.
 """
 
 import argparse
+import base64
 import json
 import subprocess
 import sys
@@ -50,7 +51,9 @@ os._exit(0)
 def pieces(data: dict[str, Any]) -> tuple[list[str], list[int], dict[str, int]]:
     """Tokens by id, their types, and the rank of the first merge that makes each."""
     model, kinds = data["model"], gguf.TokenType
-    vocabulary = dict(model["vocab"])
+    vocabulary = model["vocab"]
+    if model["type"] == "Unigram":
+        vocabulary = {token: id for id, (token, _) in enumerate(vocabulary)}
     added = {token["content"]: token for token in data["added_tokens"]}
     vocabulary |= {text: token["id"] for text, token in added.items()}
     tokens = [f"[PAD{i}]" for i in range(max(vocabulary.values()) + 1)]
@@ -71,6 +74,13 @@ def pieces(data: dict[str, Any]) -> tuple[list[str], list[int], dict[str, int]]:
         a, b = merge.split(" ") if isinstance(merge, str) else merge
         ranks.setdefault(a + b, rank)
     return tokens, list(map(int, types)), ranks
+
+
+def charsmap(normalizer: dict[str, Any]) -> bytes:
+    """SentencePiece's compiled normalization, from the first place that has it."""
+    if "precompiled_charsmap" in normalizer:
+        return base64.b64decode(normalizer["precompiled_charsmap"])
+    return charsmap(normalizer["normalizers"][0])
 
 
 def write(kind: str, pre: str, data: dict[str, Any], path: Path) -> None:
@@ -94,13 +104,19 @@ def write(kind: str, pre: str, data: dict[str, Any], path: Path) -> None:
     if kind == "gpt2":
         merges = data["model"]["merges"]
         writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    elif kind == "t5":
+        scores = [score for _, score in data["model"]["vocab"]]
+        writer.add_token_scores(scores + [0.0] * (len(tokens) - len(scores)))
+        writer.add_precompiled_charsmap(charsmap(data["normalizer"]))
+        writer.add_add_space_prefix(True)
+        writer.add_remove_extra_whitespaces(True)
     else:
         writer.add_token_scores([-float(ranks.get(token, 1e9)) for token in tokens])
     if kind == "llama":
         writer.add_add_space_prefix("Prepend" in json.dumps(data["normalizer"] or {}))
-    unknown = data["model"].get("unk_token")
-    if unknown in tokens:
-        writer.add_unk_token_id(tokens.index(unknown))
+    unknown = data["model"].get("unk_id", data["model"].get("unk_token"))
+    if unknown is not None:
+        writer.add_unk_token_id(unknown if kind == "t5" else tokens.index(unknown))
     writer.add_add_bos_token(False)
     matrices = {f"blk.0.attn_{part}": WIDTH for part in ("q", "k", "v", "output")}
     matrices |= {f"blk.0.ffn_{part}": WIDTH for part in ("gate", "up", "down")}
