@@ -21,6 +21,7 @@ LAYERS = (
     ("",),  # mistralrs/__init__.py: the public names
     ("aio",),
     ("runner",),
+    ("fleet",),
     ("toolbox",),
     ("loaders",),
     ("embedder",),

@@ -113,7 +113,7 @@ def own():
 @pytest.mark.parametrize("style", STYLES)
 def test_forced_in_every_dialect(own, style, monkeypatch):
     """A model that never saw the dialect writes calls in it, with arguments that fit."""
-    (pipeline,) = (slot.get() for slot in own._slots.values())
+    pipeline = own._pipeline(None)
     monkeypatch.setattr(pipeline, "format", detect(STYLES[style].template))
     for seed in range(2):
         one = request("Hello!", tool_choice="required", temperature=1.0, seed=seed)

@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -15,8 +16,32 @@ from mistralrs.engine.sequence import Job
 Item = Piece | BaseException
 
 
+class Mailbox:
+    """What the engine's thread delivers: kept until it is taken, or handed on once somebody listens."""
+
+    def __init__(self) -> None:
+        self.items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self.listener: Callable[[Item], None] | None = None
+        self.lock = threading.Lock()
+
+    def put(self, item: Item) -> None:
+        """Deliver."""
+        with self.lock:
+            (self.listener or self.items.put)(item)
+
+    def listen(self, listener: Callable[[Item], None]) -> None:
+        """Hand what is here, and from now on everything, to `listener`, in order."""
+        with self.lock:
+            while not self.items.empty():
+                listener(self.items.get_nowait())
+            self.listener = listener
+
+
 class Call:
-    """One submitted job. Leaving its pieces early, in any way, cancels the job."""
+    """One submitted job. Leaving its pieces early, in any way, or dropping the call cancels the job.
+
+    The engine has the job from the beginning, so whoever prepares a call needs the model until then and no longer.
+    """
 
     def __init__(
         self,
@@ -28,20 +53,19 @@ class Call:
     ):
         self.engine, self.timeout = engine, timeout
         self.deadline = None if timeout is None else time.monotonic() + timeout
+        self.mailbox = Mailbox()
+        self.job = Job(prompt, follow, self.mailbox.put, constrain)
         self.left = prompt.n  # continuations that have not finished
-        self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self.job = Job(prompt, follow, self.inbox.put, constrain)
+        engine.submit(self.job)
+
+    def __del__(self) -> None:
+        self.cancel()
 
     def pieces(self) -> Iterator[Piece]:
-        """Submit the job; the pieces as they come, or RequestTimeoutError, or what the engine delivers."""
-        self.engine.submit(self.job)
-        return self.received()
-
-    def received(self) -> Iterator[Piece]:
-        """The pieces of a submitted job."""
+        """The pieces as they come, or RequestTimeoutError, or what the engine delivers."""
         try:
             while self.left:
-                yield self.take(self.inbox.get(timeout=self.remaining()))
+                yield self.take(self.mailbox.items.get(timeout=self.remaining()))
         except queue.Empty:
             raise self.late() from None
         finally:
@@ -51,12 +75,11 @@ class Call:
         """`pieces` for the running event loop."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Item] = asyncio.Queue()
-        self.job.deliver = lambda item: put(loop, inbox, item)
-        self.engine.submit(self.job)
+        self.mailbox.listen(lambda item: put(loop, inbox, item))
         return self.received_async(inbox)
 
     async def received_async(self, inbox: "asyncio.Queue[Item]") -> AsyncIterator[Piece]:
-        """The pieces of a submitted job."""
+        """The pieces of an inbox."""
         try:
             while self.left:
                 yield self.take(await asyncio.wait_for(inbox.get(), self.remaining()))

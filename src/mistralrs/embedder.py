@@ -35,13 +35,14 @@ class Embedder:
         self.id, self.built, self.tokenizer = id, built, tokenizer
         self.context, self.engine = context, engine
 
-    def start(self, request: EmbeddingRequest) -> "list[Future[list[float]]]":
-        """Check a request and queue its inputs, in their order."""
-        return self.engine.submit([self.fit(t, request) for t in self.inputs(request)])
+    def start(self, request: EmbeddingRequest) -> "tuple[list[Future[list[float]]], int]":
+        """Check a request and queue its inputs: their vectors in their order, and the number of tokens."""
+        texts = [self.fit(tokens, request) for tokens in self.inputs(request)]
+        return self.engine.submit(texts), sum(map(len, texts))
 
     def embed(self, request: EmbeddingRequest, timeout: float | None) -> Vectors:
         """Wait for the vectors."""
-        futures = self.start(request)
+        futures, _ = self.start(request)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             return [future.result(left(deadline)) for future in futures]
@@ -84,13 +85,13 @@ class Embedder:
             )
         return tokens[: self.context]
 
-    def count(self, request: EmbeddingRequest) -> int:
-        """The tokens that a request reads."""
-        return sum([len(self.fit(tokens, request)) for tokens in self.inputs(request)])
+    def close(self, finish: bool = False) -> None:
+        """End the engine and let go of the weights, whoever keeps the embedder.
 
-    def close(self) -> None:
-        """End the engine; requests that still run fail with an EngineError."""
-        self.engine.close()
+        Requests that still run fail with an EngineError, or with `finish` are answered first.
+        """
+        self.engine.close(finish)
+        vars(self).pop("built", None)
 
 
 def left(deadline: float | None) -> float | None:

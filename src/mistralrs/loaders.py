@@ -36,6 +36,15 @@ Model = Pipeline | Embedder
 
 def load(which: Which, settings: Settings) -> Model:
     """Load the model that `which` names; raises NotSupportedError for a kind without a loader."""
+    loader = loader_of(which)
+    resolve(
+        lambda name: None, settings.chat_template, settings.jinja_explicit
+    )  # are the files there?
+    return loader(which, settings)
+
+
+def loader_of(which: Which) -> Callable[[Any, Settings], Model]:
+    """What loads a member of Which; raises NotSupportedError for a kind, or a field, that nothing loads yet."""
     if not isinstance(which, Which):
         raise check.wrong_type("which", "a Which, such as Which.Plain('owner/name')", which)
     loader = LOADERS.get(type(which))
@@ -45,10 +54,15 @@ def load(which: Which, settings: Settings) -> Model:
             f"{type(which).__qualname__} has no loader yet; this version loads {known}"
         )
     later.refuse(type(which).__qualname__, which, later.WHICH)
-    resolve(
-        lambda name: None, settings.chat_template, settings.jinja_explicit
-    )  # are the files there?
-    return loader(which, settings)
+    return loader
+
+
+def name_of(which: Which) -> str:
+    """The hub id or folder that a member of Which names."""
+    for field in ("model_id", "quantized_model_id", "adapter_model_id", "xlora_model_id"):
+        if name := getattr(which, field, None):
+            return name if isinstance(name, str) else name[0]
+    raise check.wrong_type("which", "a Which, such as Which.Plain('owner/name')", which)
 
 
 def load_plain(which: WhichPlain, settings: Settings) -> Pipeline:

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from mistralrs.api.responses import (
     ChatCompletionResponse,
     CompletionResponse,
 )
+from mistralrs.api.strict import did_you_mean
 from mistralrs.call import Call
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
@@ -55,7 +56,18 @@ class Settings:
     def __post_init__(self) -> None:
         check.apply(self, CHECKS)
 
+    def varied(self, options: Mapping[str, Any]) -> "Settings":
+        """The settings of another model: these, but for what fits only one model, with `options` in their place."""
+        later.refuse("add_model", options, later.RUNNER)
+        names = list(self.__dataclass_fields__)
+        for name in options:
+            if name not in names:
+                hint = did_you_mean(name, names) or f"; its options are: {', '.join(names)}"
+                raise TypeError(f"add_model has no option {name!r}{hint}")
+        return replace(self, **{**dict.fromkeys(OWN), **options})
 
+
+OWN = ("in_situ_quant", "chat_template", "jinja_explicit")  # what fits only one model
 CHECKS: dict[str, check.Check] = {
     "max_seqs": check.count(1),
     "no_kv_cache": check.flag,
@@ -186,10 +198,15 @@ class Pipeline:
             speed = positive("speed", speed)
         return explain(self.id, self.built, bandwidth, speed)
 
-    def close(self) -> None:
-        """End the engine; requests that still run fail with an EngineError."""
+    def close(self, finish: bool = False) -> None:
+        """End the engine and let go of the weights, whoever keeps the pipeline.
+
+        Requests that still run fail with an EngineError, or with `finish` are answered first.
+        """
         self.closed = True
-        self.engine.close()
+        self.engine.close(finish)
+        for name in ("built", "fused"):
+            vars(self).pop(name, None)
 
 
 @dataclass(frozen=True)

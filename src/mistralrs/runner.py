@@ -1,19 +1,16 @@
 """Runner: models by id; a request in, a response or an iterator out."""
 
-import threading
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from mistralrs import loaders
 from mistralrs.agent.loop import Turn
-from mistralrs.api import check, later
-from mistralrs.api.errors import (
-    ModelNotFoundError,
-    ModelStateError,
-    NotSupportedError,
-    RequestError,
-)
+from mistralrs.api import check, config_file, later
+from mistralrs.api.errors import ModelNotFoundError, NotSupportedError
 from mistralrs.api.explain import Explanation
 from mistralrs.api.mcp import McpClientConfigPy
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
@@ -25,9 +22,8 @@ from mistralrs.api.responses import (
 )
 from mistralrs.api.strict import strict
 from mistralrs.api.which import Which
-from mistralrs.embedder import Embedder
-from mistralrs.loaders import Model
-from mistralrs.pipeline import Pipeline, Settings
+from mistralrs.fleet import Fleet
+from mistralrs.pipeline import Completion, Pipeline, Settings
 from mistralrs.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -63,47 +59,12 @@ class ChatStream(Iterator[ChatCompletionChunkResponse]):
         self.close()
 
 
-class Slot:
-    """A model id: how to load it, and the loaded model while there is one."""
-
-    def __init__(self, which: Which, settings: Settings):
-        self.which, self.settings = which, settings
-        self.lock = threading.Lock()
-        self.pipeline: Model | None = None
-        self.loading = False
-
-    @property
-    def status(self) -> str:
-        """ "loaded", "unloaded" or "reloading"."""
-        if self.loading:
-            return "reloading"
-        return "loaded" if self.pipeline else "unloaded"
-
-    def get(self) -> Model:
-        """The loaded model; loads it first if need be, once for all callers that wait."""
-        with self.lock:
-            if self.pipeline is None:
-                self.loading = True
-                try:
-                    self.pipeline = loaders.load(self.which, self.settings)
-                finally:
-                    self.loading = False
-            return self.pipeline
-
-    def unload(self) -> None:
-        """Give the memory back; requests that still run fail with an EngineError."""
-        with self.lock:
-            loaded, self.pipeline = self.pipeline, None
-        if loaded is not None:
-            loaded.close()
-
-
 @strict
 class Runner:
-    """Loads a model and answers requests; any number of threads may use one.
+    """Loads models and answers requests; any number of threads may use one.
 
-    A context manager: leaving it ends the engine and gives the memory back. Arguments are those of the
-    documented SDK; `docs/sdk.md` explains each.
+    A context manager: leaving it ends the engines and gives the memory back. Arguments are those of the
+    documented SDK; `model_id` is the name that requests use for the model instead of its hub id or folder.
     """
 
     def __init__(
@@ -138,20 +99,43 @@ class Runner:
         code_execution_config: Any = None,
         shell_config: Any = None,
         tool_callbacks_with_tools: Any = None,
+        *,
+        model_id: str | None = None,
     ):
         given = dict(locals())
         later.refuse("Runner", given, later.RUNNER)
-        settings = Settings(**{name: given[name] for name in Settings.__dataclass_fields__})
+        self._settings = Settings(**{name: given[name] for name in Settings.__dataclass_fields__})
+        self._fleet = Fleet()
         self._toolbox = Toolbox(given)
-        slot = Slot(which, settings)
         try:
-            self._default = slot.get().id
-            self._toolbox.load(settings)
+            self._add(which, model_id, self._settings)
+            self._toolbox.load(self._settings)
         except BaseException:
-            slot.unload()
-            self._toolbox.close()
+            self.close()
             raise
-        self._slots = {self._default: slot}
+
+    @classmethod
+    def from_config(cls, path: str | PathLike[str] | ConfigFile) -> "Runner":
+        """A Runner with all models of a TOML file, loaded; docs/cli.md describes the file."""
+        file = path if isinstance(path, ConfigFile) else config_file.read(path)
+        if file.cpu and torch.cuda.is_available():
+            raise NotSupportedError(
+                "cpu = true in a file needs CUDA_VISIBLE_DEVICES='' in the environment of Python"
+            )
+        for model in file.models:  # mistakes show before anything is loaded
+            loaders.loader_of(model.which)
+            Settings().varied(model.options)
+        first, *others = file.models
+        runner = cls(first.which, model_id=first.id, **first.options, **file.options)
+        try:
+            for model in others:
+                runner.add_model(model.which, model.id, **model.options)
+            if file.default is not None:
+                runner.set_default_model_id(file.default)
+        except BaseException:
+            runner.close()
+            raise
+        return runner
 
     # Requests.
 
@@ -177,8 +161,7 @@ class Runner:
         timeout: float | None = None,
     ) -> CompletionResponse:
         """Continue a text."""
-        pipeline = self._pipeline(target(request, CompletionRequest, model_id))
-        return pipeline.completion(request, timeout).whole()
+        return self._completion(request, model_id, timeout).whole()
 
     def send_embedding_request(
         self,
@@ -188,7 +171,11 @@ class Runner:
         timeout: float | None = None,
     ) -> list[list[float]]:
         """One vector for each input, in their order."""
-        return self._embedder(target(request, EmbeddingRequest, model_id)).embed(request, timeout)
+        with self._fleet.vectors(target(request, EmbeddingRequest, model_id), timeout) as (
+            model,
+            left,
+        ):
+            return model.embed(request, left)
 
     def send_chat_completion_request_to_model(
         self, request: ChatCompletionRequest, model_id: str
@@ -221,7 +208,8 @@ class Runner:
 
         Requests in flight wait meanwhile. They keep what they have written, and go on with the new weights.
         """
-        self._pipeline(model_id).requantize(dtype)
+        with self._fleet.text(model_id) as (pipeline, _):
+            pipeline.requantize(dtype)
 
     def explain(
         self,
@@ -235,13 +223,15 @@ class Runner:
         With the memory's `bandwidth` in bytes per second it names the most tokens per second that one request
         can reach, and with a measured `speed` in tokens per second the share that is reached.
         """
-        return self._pipeline(model_id).explain(bandwidth, speed)
+        with self._fleet.text(model_id) as (pipeline, _):
+            return pipeline.explain(bandwidth, speed)
 
     # Text.
 
     def count_tokens(self, request: ChatCompletionRequest, model_id: str | None = None) -> int:
         """The tokens of a chat's prompt as its model reads it, without running it."""
-        return self._pipeline(target(request, ChatCompletionRequest, model_id)).count(request)
+        with self._fleet.text(target(request, ChatCompletionRequest, model_id)) as (pipeline, _):
+            return pipeline.count(request)
 
     def tokenize_text(
         self,
@@ -251,71 +241,77 @@ class Runner:
         model_id: str | None = None,
     ) -> list[int]:
         """The token ids of a text, without a chat template."""
-        tokenizer = self._slot(model_id).get().tokenizer
-        return tokenizer.encode(check.text("text", text), add_special_tokens)
+        with self._fleet.lease(model_id) as (model, _):
+            return model.tokenizer.encode(check.text("text", text), add_special_tokens)
 
     def detokenize_text(
         self, tokens: list[int], skip_special_tokens: bool, model_id: str | None = None
     ) -> str:
         """The text of token ids."""
         ids = check.items(check.count(0))("tokens", tokens)
-        return self._slot(model_id).get().tokenizer.decode(ids, skip_special_tokens)
+        with self._fleet.lease(model_id) as (model, _):
+            return model.tokenizer.decode(ids, skip_special_tokens)
 
     def max_sequence_length(self, model_id: str | None = None) -> int | None:
         """The most tokens that a prompt and its continuation can have together."""
-        return self._slot(model_id).get().context
+        with self._fleet.lease(model_id) as (model, _):
+            return model.context
 
     # Models.
 
+    def add_model(self, which: Which, model_id: str | None = None, **options: Any) -> str:
+        """Load another model; its id is `model_id`, else the hub id or folder that `which` names.
+
+        `options` are those of Runner for its engine and cache, by default as the Runner has them, and of its own
+        `in_situ_quant`, `chat_template` and `jinja_explicit`. Tools belong to the Runner: all models have them.
+        """
+        return self._add(which, model_id, self._settings.varied(options))
+
     def list_models(self) -> list[str]:
         """Ids of the loaded models."""
-        return [id for id, slot in self._slots.items() if slot.pipeline is not None]
+        return [id for id, status in self._fleet.status() if status == "loaded"]
 
     def list_unloaded_models(self) -> list[str]:
         """Ids of the models that are not loaded."""
-        return [id for id, slot in self._slots.items() if slot.pipeline is None]
+        return [id for id, status in self._fleet.status() if status == "unloaded"]
 
     def list_models_with_status(self) -> list[tuple[str, str]]:
         """All ids with "loaded", "unloaded" or "reloading"."""
-        return [(id, slot.status) for id, slot in self._slots.items()]
+        return self._fleet.status()
 
     def get_model_status(self, model_id: str) -> str | None:
         """The status of a model, None for an unknown id."""
-        slot = self._slots.get(model_id)
-        return slot.status if slot else None
+        try:
+            return self._fleet.find(model_id).status
+        except ModelNotFoundError:
+            return None
 
     def get_default_model_id(self) -> str | None:
         """The model that requests without an id go to."""
-        return self._default
+        return self._fleet.default
 
     def set_default_model_id(self, model_id: str) -> None:
         """Choose the default among the loaded models."""
-        if self._slot(model_id).pipeline is None:
-            raise ModelStateError(
-                f"'{model_id}' is not loaded; call reload_model('{model_id}') first"
-            )
-        self._default = model_id
+        self._fleet.choose(model_id)
 
     def is_model_loaded(self, model_id: str) -> bool:
         """Whether a model is in memory; False for an unknown id."""
         return self.get_model_status(model_id) == "loaded"
 
     def unload_model(self, model_id: str) -> None:
-        """Free a model's memory and keep its configuration; the next request loads it again."""
-        self._slot(model_id).unload()
+        """Free a model's memory and keep its configuration; the next request loads it again.
+
+        Requests that run are finished first. If it was the default, the first other loaded model becomes it.
+        """
+        self._fleet.unload(model_id)
 
     def reload_model(self, model_id: str) -> None:
         """Load an unloaded model; returns when it is ready."""
-        self._slot(model_id).get()
+        self._fleet.find(model_id).ready().result()
 
     def remove_model(self, model_id: str) -> None:
-        """Forget a model entirely; the last one stays."""
-        slot = self._slot(model_id)
-        if len(self._slots) == 1:
-            raise ModelStateError(f"'{model_id}' is the only model; close the Runner instead")
-        del self._slots[model_id]
-        slot.unload()
-        self._default = next(iter(self._slots)) if self._default == model_id else self._default
+        """Unload a model and forget it; the last one stays. A loaded one replaces the default, if there is one."""
+        self._fleet.remove(model_id)
 
     @property
     def mcp_client(self) -> "McpClient | None":
@@ -327,8 +323,7 @@ class Runner:
     def close(self) -> None:
         """End the engines and the MCP servers, and free the memory."""
         self._toolbox.close()
-        for slot in self._slots.values():
-            slot.unload()
+        self._fleet.close()
 
     def __enter__(self) -> "Runner":
         return self
@@ -341,36 +336,40 @@ class Runner:
     ) -> None:
         self.close()
 
-    def _slot(self, model_id: str | None) -> Slot:
-        id = self._default if model_id in (None, "default") else model_id
-        if id not in self._slots:
-            raise ModelNotFoundError(f"no model '{id}' here; there are: {', '.join(self._slots)}")
-        return self._slots[id]
+    def _add(self, which: Which, model_id: str | None, settings: Settings) -> str:
+        id = loaders.name_of(which) if model_id is None else model_id
+        self._fleet.add(id, lambda: loaders.load(which, settings))
+        return id
 
     def _chat(
         self, request: ChatCompletionRequest, model_id: str | None, timeout: float | None
     ) -> Turn:
-        """Begin a chat, with the tools that run here."""
-        pipeline = self._pipeline(target(request, ChatCompletionRequest, model_id))
-        return self._toolbox.chat(pipeline, request, timeout)
+        """Begin a chat, with the tools that run here. Each round of tools asks for the model anew."""
+        id = self._fleet.find(target(request, ChatCompletionRequest, model_id)).id
+
+        def send(request: ChatCompletionRequest, timeout: float | None) -> Turn:
+            with self._fleet.text(id, timeout) as (pipeline, left):
+                return pipeline.chat(request, left)
+
+        def count(text: str) -> int:
+            return len(self.tokenize_text(text, False, model_id=id))
+
+        return self._toolbox.chat(send, count, request, timeout)
+
+    def _completion(
+        self, request: CompletionRequest, model_id: str | None, timeout: float | None
+    ) -> Completion:
+        """Begin a completion."""
+        with self._fleet.text(target(request, CompletionRequest, model_id), timeout) as (
+            pipeline,
+            left,
+        ):
+            return pipeline.completion(request, left)
 
     def _pipeline(self, model_id: str | None) -> Pipeline:
-        model = self._slot(model_id).get()
-        if isinstance(model, Pipeline):
-            return model
-        raise RequestError(
-            f"'{model.id}' is an embedding model and writes no text: call send_embedding_request, or "
-            "name a text model in model_id"
-        )
-
-    def _embedder(self, model_id: str | None) -> Embedder:
-        model = self._slot(model_id).get()
-        if isinstance(model, Embedder):
-            return model
-        raise RequestError(
-            f"'{model.id}' is a text model and gives no embeddings: load an embedding model with "
-            "Which.Embedding, and name it in model_id"
-        )
+        """A loaded text model as it is now, for looking inside."""
+        with self._fleet.text(model_id) as (pipeline, _):
+            return pipeline
 
 
 def target(request: Any, kind: type[Any], model_id: str | None) -> str | None:

@@ -1,14 +1,14 @@
 """The tools of a Runner: the user's functions, MCP servers and web search, and the chats that use them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mistralrs import loaders
 from mistralrs.agent.callbacks import callback_tools
 from mistralrs.agent.duckduckgo import duckduckgo
-from mistralrs.agent.loop import Turn, converse
+from mistralrs.agent.loop import Send, Turn, converse
 from mistralrs.agent.rank import by_vectors
 from mistralrs.agent.search import Search, called, search_tools
 from mistralrs.api import check
@@ -18,7 +18,7 @@ from mistralrs.api.requests import ChatCompletionRequest, EmbeddingRequest
 from mistralrs.api.toolbox import Tool
 from mistralrs.api.which import Which
 from mistralrs.embedder import Embedder
-from mistralrs.pipeline import Pipeline, Settings
+from mistralrs.pipeline import Settings
 
 if TYPE_CHECKING:
     from mistralrs.mcp.client import McpClient
@@ -71,20 +71,22 @@ class Toolbox:
         return self.embedder.embed(EmbeddingRequest(texts, truncate_sequence=True), None)
 
     def chat(
-        self, pipeline: Pipeline, request: ChatCompletionRequest, timeout: float | None
+        self,
+        send: Send,
+        count: Callable[[str], int],
+        request: ChatCompletionRequest,
+        timeout: float | None,
     ) -> Turn:
-        """Begin a chat."""
-        return converse(pipeline.chat, request, self.tools(pipeline, request), timeout)
+        """Begin a chat; `count` tells the tokens of a text."""
+        return converse(send, request, self.tools(count, request), timeout)
 
-    def tools(self, pipeline: Pipeline, request: ChatCompletionRequest) -> list[Tool]:
+    def tools(self, count: Callable[[str], int], request: ChatCompletionRequest) -> list[Tool]:
         """The tools for a request; of one name, the user's function counts most."""
         found = [] if self.mcp is None else self.mcp.tools()
         if not self.offers:
             found = [Tool(t.name, t.start, None, t.source, t.kind) for t in found]
         if request.web_search_options is not None:
-            count = pipeline.tokenizer.encode
-            options = request.web_search_options
-            found += search_tools(self.search, options, lambda text: len(count(text, False)))
+            found += search_tools(self.search, request.web_search_options, count)
         by_name = {tool.name: tool for tool in [*found, *self.callbacks]}
         return list(by_name.values())
 

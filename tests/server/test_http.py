@@ -131,7 +131,7 @@ def settled(condition, seconds=20.0) -> bool:
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_costs_nothing(http, live, demo, stream):
     """Its request is canceled and its pages are free again."""
-    engine = next(iter(demo._slots.values())).get().engine
+    engine = demo._pipeline(None).engine
     with httpx.Client(base_url=live.url) as other:
         if stream:
             with other.stream("POST", PATH, json=LONG) as answer:

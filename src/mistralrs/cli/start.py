@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,19 +128,24 @@ def start(
 
 def load(cpu: bool, **given: Any) -> "Runner":
     """A Runner, with a bar on the terminal while it loads."""
+    with loading(cpu) as runner:
+        return runner(**given)
+
+
+def load_all(file: ConfigFile, **more: Any) -> "Runner":
+    """The models of a file, in one Runner; `more` are arguments of Runner that beat those in the file."""
+    tools = {name: more.pop(name) for name in ("mcp_client_config",) if name in more}
+    models = tuple(replace(one, options={**one.options, **more}) for one in file.models)
+    with loading(file.cpu) as runner:
+        return runner.from_config(replace(file, models=models, options={**file.options, **tools}))
+
+
+@contextmanager
+def loading(cpu: bool) -> "Iterator[type[Runner]]":
+    """The class Runner, and a bar on the terminal."""
     if cpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch, imported below, reads it once
     with shown():
         from mistralrs.runner import Runner  # here, so that a wrong option does not wait for torch
 
-        return Runner(**given)
-
-
-def load_all(file: ConfigFile, **more: Any) -> "Runner":
-    """The models of a file, in one Runner."""
-    if len(file.models) > 1:
-        raise NotSupportedError(
-            "several models in one process are not available yet; name one [[models]]"
-        )
-    one = file.models[0]
-    return load(file.cpu, which=one.which, **{**one.options, **file.options, **more})
+        yield Runner

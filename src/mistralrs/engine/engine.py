@@ -68,6 +68,7 @@ class Engine:
         self.jobs: dict[Job, list[Sequence]] = {}
         self.changes: set[Future[None]] = set()
         self.failure: BaseException | None = None  # set once the loop has ended
+        self.finishing = False  # end when all jobs are done
         self.thread = threading.Thread(target=self.run, name="mistralrs-engine", daemon=True)
         self.thread.start()
 
@@ -111,9 +112,11 @@ class Engine:
         self.call(run)
         return future
 
-    def close(self) -> None:
-        """End the thread; jobs that still run fail with an EngineError."""
-        self.inbox.put(None)
+    def close(self, finish: bool = False) -> None:
+        """End the thread, and let go of the model. Jobs that still run fail with an EngineError, or with `finish`
+        are done first.
+        """
+        self.inbox.put(self.wind_up if finish else None)
         if threading.current_thread() is not self.thread:
             self.thread.join()
 
@@ -134,6 +137,15 @@ class Engine:
         for job in list(self.jobs):
             self.fail(job, failure)
         self.refuse(failure)
+        del (
+            self.body,
+            self.encoded,
+            self.scheduler,
+        )  # whoever keeps the engine does not keep the weights
+
+    def wind_up(self) -> None:
+        """Take no more than what has arrived, and end when it is done."""
+        self.finishing = True
 
     def refuse(self, failure: BaseException) -> None:
         """Fail what arrived after the end."""
@@ -159,6 +171,8 @@ class Engine:
     def receive(self) -> bool:
         """Take what has arrived, waiting when there is nothing to do; False to end."""
         while not self.inbox.empty() or not len(self.scheduler):
+            if self.finishing and self.inbox.empty():
+                return False
             item = self.inbox.get()
             if item is None:
                 return False

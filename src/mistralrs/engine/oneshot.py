@@ -52,8 +52,9 @@ class OneShot:
     def __init__(self, model: Callable[[Batch], Tensor], device: torch.device, room: Room):
         self.model, self.device, self.room = model, device, room
         self.waiting: deque[Item] = deque()
-        self.changed = threading.Condition()  # guards `waiting` and `closed`
-        self.closed = False
+        self.changed = threading.Condition()  # guards these three
+        self.closed = False  # to more texts
+        self.abandoned = False  # those that wait, too
         self.thread = threading.Thread(target=self.run, name="mistralrs-oneshot", daemon=True)
         self.thread.start()
 
@@ -69,10 +70,13 @@ class OneShot:
             self.changed.notify()
         return [item.vector for item in items]
 
-    def close(self) -> None:
-        """End the thread; what still waits fails with an EngineError."""
+    def close(self, finish: bool = False) -> None:
+        """End the thread, and let go of the model. What still waits fails with an EngineError, or with `finish` is
+        done first.
+        """
         with self.changed:
             self.closed = True
+            self.abandoned = not finish
             self.changed.notify()
         if threading.current_thread() is not self.thread:
             self.thread.join()
@@ -87,14 +91,15 @@ class OneShot:
         for item in self.waiting:
             if item.vector.set_running_or_notify_cancel():
                 item.vector.set_exception(EngineError(CLOSED))
+        del self.model  # whoever keeps this does not keep the weights
 
     def take(self) -> list[Item]:
-        """The next texts that fit a step together, waiting for the first; none when closed."""
+        """The next texts that fit a step together, waiting for the first; none at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or self.closed)
             items: list[Item] = []
             pages = 0
-            while self.waiting and not self.closed:
+            while self.waiting and not self.abandoned:
                 pages += self.room.need(self.waiting[0].tokens)
                 full = pages > self.room.shared or len(items) == self.room.texts
                 if items and full:

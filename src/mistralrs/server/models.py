@@ -2,21 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from mistralrs.aio import AsyncRunner
-from mistralrs.api.errors import MistralRsError
-from mistralrs.runner import Runner
+from mistralrs.api.errors import MistralRsError, ModelNotFoundError
 from mistralrs.server.bodies import IsqBody, ModelBody
 
 
 def routes(runner: AsyncRunner) -> APIRouter:
     """Return the routes."""
-    router, models = APIRouter(tags=["Models"]), Models(runner.runner)
+    router, models = APIRouter(tags=["Models"]), Models(runner)
     router.get("/v1/models")(models.every)
     router.get("/v1/models/{model_id:path}")(models.one)
     router.post("/v1/models/unload")(models.unload)
@@ -29,7 +28,7 @@ def routes(runner: AsyncRunner) -> APIRouter:
 class Models:
     """The models of a Runner as resources."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: AsyncRunner) -> None:
         self.runner, self.started = runner, int(time.time())
 
     async def every(self) -> dict[str, Any]:
@@ -46,31 +45,33 @@ class Models:
 
     async def unload(self, body: ModelBody) -> Response:
         """Free a model's memory; the next request loads it again."""
-        return await self.changed(body.model_id, self.runner.unload_model)
+        return await self.changed(body.model_id, self.runner.unload_model(body.model_id))
 
     async def reload(self, body: ModelBody) -> Response:
         """Load an unloaded model."""
-        return await self.changed(body.model_id, self.runner.reload_model)
+        return await self.changed(body.model_id, self.runner.reload_model(body.model_id))
 
     async def status(self, body: ModelBody) -> Response:
         """Tell whether a model is loaded."""
-        return await self.changed(body.model_id, lambda id: None)
+        return await self.changed(body.model_id, None)
 
     async def quantize(self, body: IsqBody) -> Response:
         """Quantize a model anew; answers when it is done."""
-        await asyncio.to_thread(self.runner.send_re_isq, body.ggml_type, body.model_id)
+        await asyncio.to_thread(self.runner.runner.send_re_isq, body.ggml_type, body.model_id)
         return PlainTextResponse(f"quantized to {body.ggml_type}")
 
-    async def changed(self, id: str, change: Callable[[str], None]) -> Response:
-        """Change a model and tell its status."""
-        if self.runner.get_model_status(id) is None:
-            return self.unknown(id)
+    async def changed(self, id: str, change: Awaitable[None] | None) -> Response:
+        """Wait for a change of a model and tell its status."""
         try:
-            await asyncio.to_thread(change, id)
+            if change is not None:
+                await change
+        except ModelNotFoundError:
+            return self.unknown(id)
         except MistralRsError as error:
             value = {"model_id": id, "status": "internal_error", "error": str(error)}
             return JSONResponse(value, 500)
-        return JSONResponse({"model_id": id, "status": self.runner.get_model_status(id)})
+        status = self.runner.get_model_status(id)
+        return JSONResponse({"model_id": id, "status": status}) if status else self.unknown(id)
 
     def entry(self, id: str, status: str) -> dict[str, Any]:
         """Return a model as the OpenAI API describes it, and its status."""
