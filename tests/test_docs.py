@@ -66,7 +66,7 @@ def test_dependencies_have_a_reason() -> None:
         project,
         re.DOTALL | re.MULTILINE,
     )
-    wanted = {re.split(r"[<>=\[]", item)[0] for text in lists for item in ast.literal_eval(text)}
+    wanted = {re.split(r"[<>=\[;]", item)[0] for text in lists for item in ast.literal_eval(text)}
     page = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
     assert len(lists) == 5
     assert [package for package in wanted - {"mistralrs"} if package not in page] == []

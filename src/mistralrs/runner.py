@@ -10,6 +10,7 @@ import torch
 from mistralrs import loaders
 from mistralrs.agent.loop import Turn
 from mistralrs.api import check, config_file, later
+from mistralrs.api.config import ConfigFile
 from mistralrs.api.errors import ModelNotFoundError, NotSupportedError
 from mistralrs.api.explain import Explanation
 from mistralrs.api.mcp import McpClientConfigPy

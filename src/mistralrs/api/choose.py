@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from mistralrs.api import check
 from mistralrs.api.enums import Architecture, DiffusionArchitecture, SpeechLoaderType
 from mistralrs.api.errors import RequestError
 from mistralrs.api.options import TextAutoMapParams, VisionAutoMapParams
@@ -67,6 +68,7 @@ def which(kind: str, options: Mapping[str, Any]) -> Which:
 
     `kind` is one of KINDS. Options that are None count as left out.
     """
+    kind = check.one_of(*KINDS)("kind", kind)
     given = {name: value for name, value in options.items() if value is not None}
     format = storage(given.pop("format", None), given)
     member = member_of(kind, format, given)
@@ -77,7 +79,8 @@ def which(kind: str, options: Mapping[str, Any]) -> Which:
     for name, value in given.items():
         field = next((one for one in FIELDS.get(name, (name,)) if one in fields), None)
         if field is None:
-            raise RequestError(f"{name} has no effect on a {describe(member)}: leave it out")
+            kind = member.__qualname__
+            raise RequestError(f"{name} has no effect, {kind} has no argument for it: leave it out")
         filled[field] = value
     if member in ALONE:
         filled.setdefault("arch", ALONE[member])
@@ -90,7 +93,10 @@ def storage(format: str | None, given: Mapping[str, Any]) -> str:
     file = given.get("quantized_file")
     chosen = format or ("gguf" if file else "plain")
     if chosen != "plain" and not file:
-        raise RequestError(f"--format {chosen} needs the file: -f NAME.{chosen}")
+        raise RequestError(
+            f"--format {chosen} needs the file: -f NAME.{chosen} (quantized_file in TOML, "
+            "quantized_filename in Python)"
+        )
     if chosen == "plain" and file:
         raise RequestError("-f names a GGUF or GGML file: drop `--format plain`")
     return chosen
@@ -130,8 +136,3 @@ def limits(member: Any, fields: set[str], given: dict[str, Any]) -> dict[str, An
     )
     found = {name: given.pop(name) for name in LIMITS if name in given and name in known}
     return {"auto_map_params": kind(**found)} if found else {}
-
-
-def describe(member: Any) -> str:
-    """A class of Which for people."""
-    return f"model of {member.__qualname__}"

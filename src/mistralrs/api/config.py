@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mistralrs.api import check, choose
-from mistralrs.api.enums import ModelDType
 from mistralrs.api.errors import MistralRsError, NotSupportedError, RequestError
 from mistralrs.api.strict import did_you_mean
 from mistralrs.api.which import Which
@@ -73,12 +72,12 @@ PAGED: Table = {
     "cache_type": check.one_of("auto", "f8e4m3"),
 }
 MODEL: Table = {
-    "kind": check.one_of(*choose.KINDS),
+    "kind": check.text,
     "model_id": check.path,
     "alias": check.name,
     "tokenizer": check.path,
     "arch": check.name,
-    "dtype": check.choice(ModelDType),
+    "dtype": check.name,
     "chat_template": check.path,
     "jinja_explicit": check.path,
     "isq": check.name,
@@ -147,7 +146,9 @@ def whole(raw: Mapping[str, Any]) -> ConfigFile:
     of_runner = {name: shared.pop(name) for name in OF_RUNNER if name in shared}
     if of_runner.get("search_embedding_model") and not of_runner.get("enable_search"):
         raise RequestError("runtime.search_embedding_model: needs enable_search = true")
-    listed = check.filled(check.items(mapping))("models", raw.get("models", []))
+    listed = raw.get("models")
+    if not isinstance(listed, list) or not listed:
+        raise RequestError("models: give at least one [[models]] table")
     entries = [model(f"models[{i}]", one, shared) for i, one in enumerate(listed)]
     models = unique([one for one, _ in entries])
     if top.get("command") == "run" and len(models) > 1:
@@ -170,7 +171,7 @@ def model(where: str, raw: Mapping[str, Any], shared: Json) -> tuple[ConfigModel
     for name, table in PARTS.items():
         flat |= checked(f"{where}.{name}", raw.get(name, {}), table)
     if "model_id" not in flat:
-        raise RequestError(f"{where}: needs model_id, a Hugging Face id or a folder")
+        raise RequestError(f"{where}: model_id is missing: a Hugging Face id or a folder")
     own: Json = {}
     for name in [name for name in OF_MODEL if name in flat]:
         if OF_MODEL[name] in own:

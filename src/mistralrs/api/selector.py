@@ -38,7 +38,7 @@ def selector(raw: Mapping[str, Any]) -> ConfigFile:
     """The shape with one `[model]`: the fields of a member of Which, which the keys tell."""
     for name in LATER:
         if name in raw:
-            raise NotSupportedError(f"[{name}]: {LATER[name]} is not available yet; leave it out")
+            raise NotSupportedError(f"[{name}] is not available yet ({LATER[name]}); leave it out")
     checked("", raw, {}, ("model",))
     return ConfigFile((named(inferred("model", raw["model"]), {}),))
 
