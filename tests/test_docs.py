@@ -123,3 +123,9 @@ def test_models_page() -> None:
     """docs/models.md is what tools/models_page.py writes today."""
     check = [sys.executable, "tools/models_page.py", "--check"]
     assert subprocess.run(check, cwd=ROOT).returncode == 0, "run `python tools/models_page.py`"
+
+
+def test_cli_page() -> None:
+    """The help in docs/cli.md is what the commands say today."""
+    check = [sys.executable, "tools/cli_page.py", "--check"]
+    assert subprocess.run(check, cwd=ROOT).returncode == 0, "run `python tools/cli_page.py`"

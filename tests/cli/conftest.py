@@ -55,6 +55,7 @@ class Fake:
     requests: list[Any] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     closed: bool = False
+    config: Any = None
 
 
 @pytest.fixture
@@ -64,6 +65,11 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
     class Runner:
         def __init__(self, **arguments: Any) -> None:
             record.arguments.update(arguments)
+
+        @classmethod
+        def from_config(cls, config: Any) -> "Runner":
+            record.config = config
+            return cls()
 
         def __enter__(self) -> "Runner":
             return self
@@ -82,6 +88,14 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
     monkeypatch.setattr("mistralrs.cli.start.model_path", lambda: tmp_path)
     monkeypatch.setitem(sys.modules, "mistralrs.runner", module)
     return record
+
+
+@pytest.fixture(scope="session")
+def demo_runner() -> Iterator[Any]:
+    from mistralrs import Runner, Which, demo
+
+    with Runner(which=Which.Plain(str(demo.model_path())), max_seqs=1) as runner:
+        yield runner
 
 
 @pytest.fixture
