@@ -55,6 +55,7 @@ def test_no_cache(tmp_path: Path, call: Any) -> None:
 
 
 def test_delete(folder: Path, call: Any) -> None:
+    """The other model has the same commit, as copies of a repository do, and stays."""
     code, _, err = call("cache", "delete", "-m", "owner/large", "--yes")
     assert (code, err) == (0, "deleted owner/large, 3 MiB\n")
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -67,10 +68,11 @@ def test_delete(folder: Path, call: Any) -> None:
 def test_delete_asks(
     typed: str, gone: bool, folder: Path, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("click.termui.visible_prompt_func", lambda prompt: typed)
+    asked: list[str] = []
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda p: asked.append(p) or typed)
     code, _, err = call("cache", "delete", "-m", "owner/small")
     assert code == (0 if gone else 130)
-    assert "Delete owner/small (1000 B)" in err
+    assert "Delete owner/small (1000 B)" in err + "".join(asked)
     assert (folder / "models--owner--small").exists() != gone
 
 

@@ -48,6 +48,7 @@ def test_run(fake: Any, call: Any, tmp_path: Path) -> None:
 
 def test_serve(fake: Any, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listened: list[Any] = []
+    monkeypatch.setattr(serve, "check_packages", lambda server: None)
     monkeypatch.setattr(serve, "listen", lambda *arguments: listened.append(arguments))
     code, _, _ = call("from-config", "-f", written(tmp_path, TWO), "--log", "x.log")
     ((_, server, log),) = listened
@@ -57,7 +58,10 @@ def test_serve(fake: Any, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert fake.closed
 
 
-def test_check_loads_nothing(fake: Any, call: Any, tmp_path: Path) -> None:
+def test_check_loads_nothing(
+    fake: Any, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "check_packages", lambda server: None)
     code, out, _ = call("from-config", "--check", written(tmp_path, TWO))
     assert (code, out, fake.config) == (0, "ok: serve org/a, b\n", None)
 

@@ -73,12 +73,12 @@ def person(tmp_path: Path) -> Iterator[Person]:
 
 
 def test_a_conversation(person: Person, tmp_path: Path) -> None:
-    person.type("/system Answer with numbers.\n")
-    assert "system message: Answer with numbers." in person.read("> ")
     person.type("What is 12 plus 7?\n")
     answer = person.read(r"T/s.*> ")
     assert "19" in answer.split("\n", 1)[1]
     assert re.search(r"first token .* prompt \d+ tokens.* answer \d+ tokens", answer)
+    person.type("/system Answer with numbers.\n")
+    assert "system message: Answer with numbers." in person.read("message: .*> ")
     person.type('"""\nWhat is\n')
     person.read(r"\. .*\. ")
     person.type('3 plus 4?"""\n')
@@ -112,5 +112,6 @@ def test_interrupt_stops_the_answer_alone(person: Person) -> None:
 
 
 def test_interrupt_at_the_prompt_ends(person: Person) -> None:
+    time.sleep(0.5)  # Python's readline misses a signal between showing the prompt and waiting
     person.type("\x03")
     assert person.close() == 0

@@ -33,6 +33,12 @@ class Answer:
             ]
         return " | ".join(parts)
 
+    def entry(self) -> dict[str, Any]:
+        """The answer for a log."""
+        counts = ("prompt_tokens", "completion_tokens")
+        used = {name: getattr(self.usage, name) for name in counts if self.usage}
+        return {"text": self.text, "finish": self.finish, "first_token_sec": self.first, **used}
+
 
 class Screen:
     """Writes an answer to `out`. Reasoning is grey on a terminal and stays out of files and pipes."""

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,10 @@ def remove(repo: "CachedRepoInfo", folder: Path) -> None:
     """Delete every revision, what downloads that broke off have left, and our list of its files."""
     from huggingface_hub import scan_cache_dir
 
-    hashes = [revision.commit_hash for revision in repo.revisions]
-    scan_cache_dir(folder).delete_revisions(*hashes).execute()
-    shutil.rmtree(repo.repo_path, ignore_errors=True)
+    alone = replace(scan_cache_dir(folder), repos=frozenset([repo]))  # copies share commits
+    alone.delete_revisions(*(one.commit_hash for one in repo.revisions)).execute()
+    if repo.repo_path.exists():
+        shutil.rmtree(repo.repo_path)
     (folder / f"{repo.repo_id.replace('/', '-')}_repo_list.json").unlink(missing_ok=True)
 
 

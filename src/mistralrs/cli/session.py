@@ -93,5 +93,5 @@ class Talk:
         self.chat.say("assistant", answer.text)
         self.screen.end(cut=answer.finish == "length")
         if self.notes:
-            self.notes.write(request=request.messages, response=asdict(answer))
+            self.notes.write(request=request.messages, response=answer.entry())
         return answer
