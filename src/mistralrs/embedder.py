@@ -35,6 +35,11 @@ class Embedder:
         self.id, self.built, self.tokenizer = id, built, tokenizer
         self.context, self.engine = context, engine
 
+    @property
+    def modalities(self) -> dict[str, list[str]]:
+        """What it reads and writes."""
+        return {"input": ["text"], "output": ["embedding"]}
+
     def start(self, request: EmbeddingRequest) -> "list[Future[list[float]]]":
         """Check a request and queue its inputs, in their order."""
         return self.engine.submit([self.fit(t, request) for t in self.inputs(request)])

@@ -26,7 +26,7 @@ from mistralrs.api.responses import (
 from mistralrs.api.strict import strict
 from mistralrs.api.which import Which
 from mistralrs.embedder import Embedder
-from mistralrs.loaders import Model
+from mistralrs.loaders import Modalities, Model
 from mistralrs.pipeline import Pipeline, Settings
 from mistralrs.toolbox import Toolbox
 
@@ -70,6 +70,7 @@ class Slot:
         self.which, self.settings = which, settings
         self.lock = threading.Lock()
         self.pipeline: Model | None = None
+        self.modalities: Modalities | None = None  # known when it was loaded once
         self.loading = False
 
     @property
@@ -86,6 +87,7 @@ class Slot:
                 self.loading = True
                 try:
                     self.pipeline = loaders.load(self.which, self.settings)
+                    self.modalities = self.pipeline.modalities
                 finally:
                     self.loading = False
             return self.pipeline
@@ -287,6 +289,10 @@ class Runner:
     def get_default_model_id(self) -> str | None:
         """The model that requests without an id go to."""
         return self._default
+
+    def modalities(self, model_id: str | None = None) -> Modalities | None:
+        """What a model reads and writes, None before it is loaded: `{"input": ["text", "image"], "output": ["text"]}`."""
+        return self._slot(model_id).modalities
 
     def set_default_model_id(self, model_id: str) -> None:
         """Choose the default among the loaded models."""

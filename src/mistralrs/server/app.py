@@ -1,13 +1,11 @@
 """The application: routes, errors, limits."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
@@ -16,8 +14,8 @@ from mistralrs.aio import AsyncRunner
 from mistralrs.api.errors import MistralRsError
 from mistralrs.server import anthropic, chat, errors, models, responses
 from mistralrs.server.guard import Guard, Limits, Metrics
+from mistralrs.server.page import Page
 
-UI = Path(__file__).parent / "ui"
 EVERYBODY = Limits()
 
 
@@ -33,9 +31,9 @@ def build(
     app.include_router(models.routes(runner))
     app.include_router(responses.routes(runner, metrics))
     app.include_router(anthropic.routes(runner, metrics))
-    plain(app, metrics)
-    if ui and UI.is_dir():
-        app.mount("/ui", StaticFiles(directory=UI, html=True), "ui")
+    plain(app, metrics, ui)
+    if ui:
+        app.mount("/ui", Page(), "ui")
     app.add_middleware(Guard, limits=limits, metrics=metrics)
     if origins:  # outermost, so that refused requests have the headers too
         app.add_middleware(
@@ -45,10 +43,15 @@ def build(
     return app
 
 
-def plain(app: FastAPI, metrics: Metrics) -> None:
+def plain(app: FastAPI, metrics: Metrics, ui: bool) -> None:
     """Add what needs no model."""
 
     @app.get("/", response_class=PlainTextResponse, tags=["Server"])
+    async def home(request: Request) -> Response:
+        """Lead browsers to the page; tell others that the server runs."""
+        browser = "text/html" in request.headers.get("accept", "")
+        return RedirectResponse("ui/") if ui and browser else PlainTextResponse("OK")
+
     @app.get("/health", response_class=PlainTextResponse, tags=["Server"])
     async def health() -> str:
         """Tell that the server runs."""
