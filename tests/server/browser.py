@@ -15,7 +15,7 @@ FLAGS = (
     # a mouse, which headless machines lack
     "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
 )  # fmt: skip
-SECONDS = 30
+SECONDS = 60
 
 # Answers the next chats from a list: reasoning, pieces of content, and whether the stream then ends.
 SCRIPTED = """
@@ -128,10 +128,9 @@ class Window:
         self.all(selector)[-1].click()
 
     def press(self, *keys: str) -> None:
-        """Press keys, one after the other, wherever the focus is."""
-        from selenium.webdriver import ActionChains
-
-        ActionChains(self.driver).send_keys(*keys).perform()
+        """Press keys wherever the focus is; a modifier holds for its own argument."""
+        for key in keys:
+            self.driver.switch_to.active_element.send_keys(key)
 
     def say(self, text: str) -> None:
         """Write a message and send it."""

@@ -103,13 +103,13 @@ export class Composer {
   }
 
   thumbnails() {
-    const drop = (url) => {
-      this.images = this.images.filter((other) => other !== url);
+    const drop = (index) => {
+      this.images.splice(index, 1);
       this.thumbnails();
       this.text.focus();
     };
     const shown = this.images.map((url, i) => el("div", { class: "thumbnail" },
-      el("img", { src: url, alt: `Image ${i + 1}` }), iconButton("close", `Remove image ${i + 1}`, () => drop(url))));
+      el("img", { src: url, alt: `Image ${i + 1}` }), iconButton("close", `Remove image ${i + 1}`, () => drop(i))));
     $("images").replaceChildren(...shown);
     this.changed();
   }

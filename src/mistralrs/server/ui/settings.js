@@ -65,6 +65,7 @@ export class Settings {
 export class KeyDialog {
   constructor(store, check) {
     Object.assign(this, { store, check, dialog: $("key"), asking: null });
+    this.dialog.querySelector(".cancel").addEventListener("click", () => this.dialog.close("cancel"));
   }
 
   /** Whether the server takes the key that the user gave; false when they gave up. */
