@@ -6,10 +6,12 @@ const TAGS = { "*": [null, "em", "strong"], _: [null, "em", "strong"], "~": [nul
 const LABEL = 1000; // letters between the brackets of a link
 const TARGET = /\(\s*(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.|\([^\s()]*\))*))(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)/y;
 const ANGLE = /<(https?:\/\/[^\s<>]+)>/y;
+const ENTITY = /&(?:#(\d{1,7})|#x([\da-f]{1,6})|(amp|lt|gt|quot|apos|nbsp|copy|times|ndash|mdash|hellip));/iy;
+const NAMED = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©", times: "×", ndash: "–", mdash: "—", hellip: "…" };
 const BREAK = /<br ?\/?>/iy;
 const BARE = /https?:\/\/[^\s<>]*[^\s<>.,;:!?'"()[\]{}*_~`|]/y;
 const RUN = /`+|[*_~]+/y;
-const PLAIN = /[^\\`*_~[!<h\n]+/y;
+const PLAIN = /[^\\`*_~[!<&h\n]+/y;
 const PUNCTUATION = /[\p{P}\p{S}]/u;
 
 /** Return the nodes of a text; within a link (`linked`) there are no other links. */
@@ -65,7 +67,7 @@ class Scanner {
 }
 
 // What may begin with a letter; each reads on and returns true, or leaves everything as it is.
-const READERS = { "\\": escaped, "`": code, "*": run, _: run, "~": run, "[": labelled, "!": image, "<": angle, h: bare, "\n": newline };
+const READERS = { "\\": escaped, "`": code, "*": run, _: run, "~": run, "[": labelled, "!": image, "<": angle, "&": entity, h: bare, "\n": newline };
 
 function escaped(scan) {
   const next = scan.text[scan.at + 1];
@@ -140,6 +142,13 @@ function angle(scan) {
   const [address, newline] = [scan.match(ANGLE), scan.match(BREAK)];
   if (newline) return scan.add({ node: el("br") }, BREAK.lastIndex);
   return address && scan.add({ node: link(address[1], address[1]) }, ANGLE.lastIndex);
+}
+
+function entity(scan) {
+  const [, decimal, hex, name] = scan.match(ENTITY) ?? [];
+  const code = decimal ? parseInt(decimal) : parseInt(hex, 16);
+  const text = name ? NAMED[name.toLowerCase()] : code > 0 && code <= 0x10ffff && String.fromCodePoint(code);
+  return text && scan.add({ text }, ENTITY.lastIndex);
 }
 
 function bare(scan) {
