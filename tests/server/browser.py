@@ -4,7 +4,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +15,7 @@ FLAGS = (
     "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
 )  # fmt: skip
 SECONDS = 60
+ENTER, ESCAPE, UP, TAB, SHIFT = "\ue007", "\ue00c", "\ue013", "\ue004", "\ue008"
 
 # Answers the next chats from a list: reasoning, pieces of content, and whether the stream then ends.
 SCRIPTED = """
@@ -81,7 +81,7 @@ class Window:
     def open(self, url: str, width: int = 1280, height: int = 860, dark: bool = False) -> "Window":
         """Open the page of a server for the first time."""
         self.size(width, height)
-        self.colours(dark)
+        self.colors(dark)
         self.driver.get("about:blank")  # so that nothing of the old page runs on
         self.cdp("Storage.clearDataForOrigin", origin=url, storageTypes="all")
         self.driver.get(f"{url}/ui/")
@@ -96,7 +96,7 @@ class Window:
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.cdp("Emulation.setDeviceMetricsOverride", **screen)
 
-    def colours(self, dark: bool) -> None:
+    def colors(self, dark: bool) -> None:
         """Be a system that is dark, or light."""
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.cdp("Emulation.setEmulatedMedia", features=[feature])
@@ -136,6 +136,13 @@ class Window:
         """Write a message and send it."""
         self.one("#text").send_keys(text + "\n")
 
+    def set(self, **values: str) -> None:
+        """Set fields of the settings."""
+        self.click("#tune")
+        for name, value in values.items():
+            self.one(f"#settings [name={name}]").send_keys(value)
+        self.press(ESCAPE)
+
     def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Wait until a condition is true."""
         from selenium.common.exceptions import StaleElementReferenceException
@@ -147,7 +154,9 @@ class Window:
     def answered(self, count: int = 1) -> str:
         """Wait for the answer to the last of `count` questions, and return its text."""
         done = ".answer:not(.live)"
-        self.until(lambda: len(self.all(done)) == count and not self.all(".live"), f"{count} answers")
+        self.until(
+            lambda: len(self.all(done)) == count and not self.all(".live"), f"{count} answers"
+        )
         return "\n".join(part.text for part in self.all(f"{done}:last-child > .prose"))
 
     def focus(self) -> str:
@@ -161,7 +170,7 @@ class Window:
         for _ in range(most):
             if self.focus() == name:
                 return
-            self.press("\ue004")
+            self.press(TAB)
         raise AssertionError(f"{name} cannot be reached with Tab")
 
     def complaints(self) -> list[str]:
@@ -169,8 +178,3 @@ class Window:
         entries = self.driver.get_log("browser")
         severe = [e["message"] for e in entries if e["level"] in ("SEVERE", "WARNING")]
         return [message for message in severe if "Failed to load resource" not in message]
-
-
-def chooser(path: Path) -> str:
-    """What to type into a file field."""
-    return str(path.resolve())

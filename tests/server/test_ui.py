@@ -47,9 +47,15 @@ def test_script(file):
 
 
 def test_index_has_no_inline_code():
-    assert re.findall(r"<script(?! src=| type=\"module\" src=)|<style|\sstyle=|\son\w+=", INDEX) == []
+    assert (
+        re.findall(r"<script(?! src=| type=\"module\" src=)|<style|\sstyle=|\son\w+=", INDEX) == []
+    )
     used, there = re.findall(r'href="#(i-\w+)"', INDEX), re.findall(r'<symbol id="(i-\w+)"', INDEX)
-    made = {f"i-{icon}" for file in SCRIPTS for icon in re.findall(r'con(?:Button)?\("(\w+)"', file.read_text())}
+    made = {
+        f"i-{icon}"
+        for file in SCRIPTS
+        for icon in re.findall(r'con(?:Button)?\("(\w+)"', file.read_text())
+    }
     assert set(used) | made <= set(there)
 
 
@@ -64,20 +70,29 @@ def strange():
 
 def test_headers(http, strange):
     """Every file has a strict policy and its right type."""
-    types = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg"}
+    types = {
+        ".html": "text/html",
+        ".js": "text/javascript",
+        ".css": "text/css",
+        ".svg": "image/svg",
+    }
     for file in FILES:
         found = http.get(f"/ui/{file.name}")
         assert found.text == file.read_text(encoding="utf-8")
         assert found.headers["content-type"].startswith(types[file.suffix])
         assert found.headers["x-content-type-options"] == "nosniff"
-        policy = dict(part.split(" ", 1) for part in found.headers["content-security-policy"].split("; "))
+        policy = dict(
+            part.split(" ", 1) for part in found.headers["content-security-policy"].split("; ")
+        )
         assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
         assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
         again = http.get(f"/ui/{file.name}", headers={"If-None-Match": found.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["nothing.js", "../app.py", "%2e%2e/app.py", "..%2fapp.py", "%5c..%5capp.py"])
+@pytest.mark.parametrize(
+    "path", ["nothing.js", "../app.py", "%2e%2e/app.py", "..%2fapp.py", "%5c..%5capp.py"]
+)
 def test_no_other_files(http, path):
     assert http.get(f"/ui/{path}").status_code == 404
 

@@ -4,8 +4,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.server.browser import Window, started
-
 # The tree that the page makes of a text, as lists: [tag, child, ...]; what it adds around code and tables is left out.
 TREES = """
 const [texts, done] = arguments;
@@ -16,8 +14,9 @@ const tree = (node) => {
   if (["figure", "div", "span"].includes(tag)) return inside;
   return [[tag === "a" ? `a ${node.getAttribute("href")}` : tag, ...inside]];
 };
-import("./markdown.js").then(({ blocks }) =>
-  done(texts.map((text) => blocks(text.split("\\n")).flatMap((block) => tree(block.build())))), (error) => done(String(error)));
+import("./markdown.js").then(({ blocks }) => {
+  done(texts.map((text) => blocks(text.split("\\n")).flatMap((block) => tree(block.build()))));
+}, (error) => done(String(error)));
 """
 
 SAME = {
@@ -52,7 +51,7 @@ SAME = {
     "list then text": "- a\n- b\n\ntext",
     "long list": "\n".join(f"{i}. item {i}" for i in range(9, 12)),
     "bold items": "1. **A**: `x`\n2. **B**: [l](http://a.b)",
-    "links": "[a](http://a.b) [**b** `c`](https://a.b/c_(d)?e=f#g) [d](<http://a.b/c>) [e](http://a.b \"t\") [f] (x) [g]",
+    "links": "[a](http://a.b) [**b** `c`](https://a.b/c_(d)?e=f#g) [d](<http://a.b/c>) [e](http://a.b \"t\") [f] (x)",
     "brackets": "[a [b] c](http://a.b) [x](a.b [y](http://c.d) [ ](http://a.b)",
     "autolinks": "<http://a.b/c_d_e> <b> <a@b.c/>",
     "markup": "<b>a</b> &lt;\n<div>\nb\n</div>",
@@ -113,12 +112,10 @@ def neat(tree: list) -> list:
     return [item for item in texts if item != ""]
 
 
-@pytest.fixture(scope="module")
-def trees(live):
+@pytest.fixture
+def trees(page):
     """What the page makes of texts."""
-    with started() as driver:
-        Window(driver).open(live.url)
-        yield lambda *texts: driver.execute_async_script(TREES, texts)
+    return lambda *texts: page.driver.execute_async_script(TREES, texts)
 
 
 @pytest.mark.parametrize("case", SAME)
@@ -134,7 +131,10 @@ OWN = {
     "struck out": ("~~a~~ ~b~", [["p", ["del", "a"], " ~b~"]]),
     "unsafe links are text": ("[x](javascript:a)", [["p", "x"]]),
     "relative links are text": ("[x](/v1/models)", [["p", "x"]]),
-    "breaks in cells": ("|a|\n|-|\n|b<br>c|", [["table", ["thead", ["tr", ["th", "a"]]], ["tbody", ["tr", ["td", "b", ["br"], "c"]]]]]),
+    "breaks in cells": (
+        "|a|\n|-|\n|b<br>c|",
+        [["table", ["thead", ["tr", ["th", "a"]]], ["tbody", ["tr", ["td", "b", ["br"], "c"]]]]],
+    ),
     "a line below text is a rule": ("a\n---", [["p", "a"], ["hr"]]),
 }  # fmt: skip
 

@@ -72,5 +72,7 @@ def serve(
         config = uvicorn.Config(
             app, server.host, server.port, log_level="warning", timeout_graceful_shutdown=30
         )
-        print(f"serving at http://{server.host}:{server.port}", file=sys.stderr, flush=True)
+        address = f"http://{server.host}:{server.port}"
+        page = "" if server.no_ui else f", a page to chat at {address}/ui"
+        print(f"serving at {address}{page}", file=sys.stderr, flush=True)
         asyncio.run(uvicorn.Server(config).serve())

@@ -40,7 +40,7 @@ class App {
     addEventListener("hashchange", () => this.route());
     addEventListener("storage", ({ key }) => this.elsewhere(key));
     addEventListener("focus", () => this.refresh());
-    addEventListener("pagehide", () => this.chats.forEach((chat) => chat.running && chat.save()));
+    addEventListener("pagehide", () => this.chats.forEach((chat) => chat.leave()));
     document.addEventListener("keydown", (event) => this.pressed(event));
     $("new").addEventListener("click", () => this.fresh());
     document.querySelector(".skip").addEventListener("click", (event) => {
@@ -73,13 +73,13 @@ class App {
     if (id && id === this.chat?.talk.id) return;
     const talk = id && (this.chats.get(id)?.talk ?? this.store.talk(id));
     this.open(talk || newTalk());
+    this.composer.focus();
   }
 
   open(talk) {
     if (!this.chats.has(talk.id)) this.chats.set(talk.id, new Chat(talk, this));
     this.chat = this.chats.get(talk.id);
     this.changed(this.chat);
-    this.composer.focus();
   }
 
   /** Begin a new conversation. */
@@ -93,6 +93,7 @@ class App {
   send(text, images) {
     this.thread.follow();
     this.chat.send(text, images);
+    this.composer.focus();
     const address = `#/${this.chat.talk.id}`;
     if (location.hash !== address) history.pushState(null, "", address);
     this.sidebar.show();
@@ -106,7 +107,7 @@ class App {
   }
 
   pressed(event) {
-    if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+    if (event.key !== "Escape" || event.isComposing || document.querySelector("dialog[open]")) return;
     if (this.sidebar.covering) this.sidebar.close();
     else this.chat.stop();
   }

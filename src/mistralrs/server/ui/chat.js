@@ -51,6 +51,13 @@ export class Chat {
     this.stopper?.abort();
   }
 
+  /** The page is being left: keep what there is. */
+  leave() {
+    if (!this.running) return;
+    this.stop();
+    this.save();
+  }
+
   async answer() {
     const answer = { role: "assistant", text: "", reasoning: "", model: this.owner.model() };
     const body = this.body(answer.model);
@@ -79,9 +86,9 @@ export class Chat {
     }
   }
 
-  /** The request: all of the conversation that was answered, and the settings. */
+  /** The request: what was said, and the settings. */
   body(model) {
-    const said = this.talk.messages.filter((message) => message.role === "user" || message.text);
+    const said = turns(this.talk.messages);
     const { system, ...sampling } = this.owner.settings.request();
     const first = system ? [{ role: "system", content: system }] : [];
     return { model, messages: [...first, ...said.map(sent)], ...sampling };
@@ -97,6 +104,21 @@ export class Chat {
     this.saved = performance.now();
     this.owner.save(this.talk);
   }
+}
+
+/** Questions and answers in turn, as many models want them: a question without an answer joins the next one. */
+function turns(messages) {
+  const found = [];
+  for (const message of messages) {
+    const last = found.at(-1);
+    if (message.role === "user" && last?.role === "user") found[found.length - 1] = joined(last, message);
+    else if (message.role === "user" || message.text) found.push(message);
+  }
+  return found;
+}
+
+function joined(first, second) {
+  return { role: "user", text: `${first.text}\n\n${second.text}`.trim(), images: [...first.images, ...second.images] };
 }
 
 /** A message as the API takes it; images come before the words that are about them. */

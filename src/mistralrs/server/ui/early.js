@@ -1,4 +1,4 @@
-// Runs before the first paint, so that neither the colours nor the side bar jump.
+// Runs before the first paint, so that neither the colors nor the side bar jump.
 try {
   const read = (name) => JSON.parse(localStorage.getItem(`mistralrs.${name}`));
   document.documentElement.dataset.theme = read("settings")?.theme ?? "";

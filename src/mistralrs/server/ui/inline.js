@@ -7,7 +7,9 @@ const LABEL = 1000; // letters between the brackets of a link
 const TARGET = /\(\s*(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.|\([^\s()]*\))*))(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)/y;
 const ANGLE = /<(https?:\/\/[^\s<>]+)>/y;
 const ENTITY = /&(?:#(\d{1,7})|#x([\da-f]{1,6})|(amp|lt|gt|quot|apos|nbsp|copy|times|ndash|mdash|hellip));/iy;
-const NAMED = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©", times: "×", ndash: "–", mdash: "—", hellip: "…" };
+const NAMED = {
+  amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", copy: "©", times: "×", ndash: "–", mdash: "—", hellip: "…",
+};
 const BREAK = /<br ?\/?>/iy;
 const BARE = /https?:\/\/[^\s<>]*[^\s<>.,;:!?'"()[\]{}*_~`|]/y;
 const RUN = /`+|[*_~]+/y;
@@ -66,8 +68,10 @@ class Scanner {
   }
 }
 
-// What may begin with a letter; each reads on and returns true, or leaves everything as it is.
-const READERS = { "\\": escaped, "`": code, "*": run, _: run, "~": run, "[": labelled, "!": image, "<": angle, "&": entity, h: bare, "\n": newline };
+// What may begin with a character; each reads on and returns true, or leaves everything as it is.
+const READERS = {
+  "\\": escaped, "\n": newline, "&": entity, "`": code, "*": run, _: run, "~": run, "[": labelled, "!": image, "<": angle, h: bare,
+};
 
 function escaped(scan) {
   const next = scan.text[scan.at + 1];

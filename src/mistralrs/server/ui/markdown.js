@@ -125,7 +125,8 @@ function list(lines, at, depth) {
   const kind = opening[2].at(-1); // "-", "*", "+", "." or ")"
   const items = [];
   let end = at;
-  for (let mark = opening; mark && mark[2].at(-1) === kind && !RULE.test(lines[end]); mark = ITEM.exec(lines[end] ?? "")) {
+  const next = () => ITEM.exec(lines[end] ?? "");
+  for (let mark = opening; mark && mark[2].at(-1) === kind && !RULE.test(lines[end]); mark = next()) {
     const item = body(lines, end, mark);
     items.push(item);
     if (item.next === item.end || ITEM.test(lines[item.next] ?? "")) end = item.next;
@@ -134,8 +135,8 @@ function list(lines, at, depth) {
   end = items.at(-1).end;
   const loose = items.some((item, index) => item.gap || (index < items.length - 1 && item.next > item.end));
   const [tag, start] = /\d/.test(opening[2]) ? ["ol", parseInt(opening[2])] : ["ul", 1];
-  const build = () => el(tag, { start: start === 1 ? null : start }, ...items.map((item) => listItem(item.lines, loose, depth)));
-  return { end, build };
+  const attributes = start === 1 ? {} : { start };
+  return { end, build: () => el(tag, attributes, ...items.map((item) => listItem(item.lines, loose, depth))) };
 }
 
 /** The lines of a list item without their indentation, where they end, and where the next line with text is. */
@@ -159,8 +160,8 @@ function body(lines, at, [, indent, mark, space = " ", rest = ""]) {
 }
 
 function listItem(lines, loose, depth) {
-  const inside = blocks(lines, depth + 1).map((block) => (block.text !== undefined && !loose ? inline(block.text) : [block.build()]));
-  return el("li", {}, ...inside.flat());
+  const bare = (block) => block.text !== undefined && !loose; // a paragraph in a list without empty lines
+  return el("li", {}, ...blocks(lines, depth + 1).flatMap((block) => (bare(block) ? inline(block.text) : [block.build()])));
 }
 
 /** The cells of a table's row; a pipe behind a backslash belongs to its cell. */

@@ -21,7 +21,8 @@ class Question {
     this.change = iconButton("edit", "Edit", () => this.edit());
     const images = message.images.map((url) => el("img", { src: url, alt: "Attached image", class: "picture" }));
     this.body = el("div", { class: "bubble" }, ...(images.length ? [el("div", {}, ...images)] : []), message.text);
-    const tools = el("footer", {}, el("span", { class: "space" }), this.change, copyButton("Copy the question", () => message.text));
+    const copy = copyButton("Copy the question", () => message.text);
+    const tools = el("footer", {}, el("span", { class: "space" }), this.change, copy);
     this.node = el("article", { class: "question", "aria-label": "You" }, this.body, tools);
   }
 
@@ -89,12 +90,13 @@ class Answer {
   }
 
   finish(live) {
-    const { error, end, text, usage } = this.message;
+    const { error, end = "stopped", text, usage, model } = this.message; // without an end: the page was left
     const said = error ?? ENDS[end] ?? (text ? "" : "The model said nothing.");
     this.remark.hidden = live || !said;
     this.remark.textContent = said;
     this.remark.classList.toggle("wrong", Boolean(error));
     this.facts.textContent = usage ? `${usage.tokens} tokens, ${Math.round(usage.speed)} per second` : "";
+    this.facts.title = model;
   }
 }
 

@@ -43,7 +43,8 @@ export class Settings {
   }
 
   values() {
-    return Object.fromEntries(this.fields.map((field) => [field.name, field.type === "checkbox" ? field.checked : field.value]));
+    const value = (field) => (field.type === "checkbox" ? field.checked : field.value);
+    return Object.fromEntries(this.fields.map((field) => [field.name, value(field)]));
   }
 
   fill(values) {

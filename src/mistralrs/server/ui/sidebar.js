@@ -29,7 +29,8 @@ export class Sidebar {
   row({ id, title }) {
     const current = id === this.current() ? "page" : null;
     const state = this.running(id) ? "running" : null;
-    const link = el("a", { href: `#/${id}`, "aria-current": current, class: state, title, onclick: () => this.close() }, title);
+    const attributes = { href: `#/${id}`, "aria-current": current, class: state, title };
+    const link = el("a", { ...attributes, onclick: () => this.close() }, title);
     return el("li", {}, link, iconButton("delete", `Delete: ${title}`, () => this.remove(id)));
   }
 

@@ -1,4 +1,4 @@
-/** What this browser keeps: conversations, settings, the key. Each under a name of its own, so that tabs do not overwrite each other. */
+/** What this browser keeps: conversations, settings, the key. Each has its own name, so that tabs do not overwrite another's. */
 
 const PREFIX = "mistralrs.";
 const TALK = "talk.";
