@@ -20,7 +20,7 @@ class Question {
     this.actions = actions;
     this.change = iconButton("edit", "Edit", () => this.edit());
     const images = message.images.map((url) => el("img", { src: url, alt: "Attached image", class: "picture" }));
-    this.body = el("div", { class: "bubble" }, ...(images.length ? [el("div", { class: "pictures" }, ...images)] : []), message.text);
+    this.body = el("div", { class: "bubble" }, ...(images.length ? [el("div", {}, ...images)] : []), message.text);
     const copy = copyButton("Copy the question", () => message.text);
     const tools = el("footer", {}, el("span", { class: "space" }), this.change, copy);
     this.node = el("article", { class: "question", "aria-label": "You" }, this.body, tools);
