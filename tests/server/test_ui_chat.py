@@ -71,7 +71,7 @@ def test_stop_frees_the_request(page, demo, way):
     page.js(ENDLESS)
     page.say(FOX)
     page.until(lambda: len(page.text(".answer")) > 40)
-    assert engine.scheduler.running
+    assert settled(lambda: engine.scheduler.running)
     assert page.one("#send").get_attribute("aria-label") == "Stop"
     if way == "leave":
         page.driver.refresh()  # the conversation is kept as far as it came
