@@ -122,6 +122,7 @@ class App {
     this.sidebar.show();
     if (chat !== this.chat) return;
     document.documentElement.classList.toggle("empty", !chat.talk.messages.length);
+    $("title").textContent = chat.talk.title;
     document.title = chat.talk.title ? `${chat.talk.title} · mistralrs` : "mistralrs";
     this.thread.show(chat);
     this.composer.set({ running: chat.running });
