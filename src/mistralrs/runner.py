@@ -291,7 +291,7 @@ class Runner:
         return self._default
 
     def modalities(self, model_id: str | None = None) -> Modalities | None:
-        """What a model reads and writes, as `{"input": ["text", "image"], "output": ["text"]}`; None if it never was."""
+        """What a model reads and writes, as `{"input": ["text", "image"], "output": ["text"]}`; None until loaded."""
         return self._slot(model_id).modalities
 
     def set_default_model_id(self, model_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
@@ -12,9 +12,8 @@ from starlette.exceptions import HTTPException
 from mistralrs import __version__
 from mistralrs.aio import AsyncRunner
 from mistralrs.api.errors import MistralRsError
-from mistralrs.server import anthropic, chat, errors, models, responses
+from mistralrs.server import anthropic, chat, errors, models, page, responses
 from mistralrs.server.guard import Guard, Limits, Metrics
-from mistralrs.server.page import Page
 
 EVERYBODY = Limits()
 
@@ -31,9 +30,9 @@ def build(
     app.include_router(models.routes(runner))
     app.include_router(responses.routes(runner, metrics))
     app.include_router(anthropic.routes(runner, metrics))
-    plain(app, metrics, ui)
     if ui:
-        app.mount("/ui", Page(), "ui")
+        page.add(app)
+    plain(app, metrics)
     app.add_middleware(Guard, limits=limits, metrics=metrics)
     if origins:  # outermost, so that refused requests have the headers too
         app.add_middleware(
@@ -43,15 +42,10 @@ def build(
     return app
 
 
-def plain(app: FastAPI, metrics: Metrics, ui: bool) -> None:
+def plain(app: FastAPI, metrics: Metrics) -> None:
     """Add what needs no model."""
 
     @app.get("/", response_class=PlainTextResponse, tags=["Server"])
-    async def home(request: Request) -> Response:
-        """Lead browsers to the page; tell others that the server runs."""
-        browser = "text/html" in request.headers.get("accept", "")
-        return RedirectResponse("ui/") if ui and browser else PlainTextResponse("OK")
-
     @app.get("/health", response_class=PlainTextResponse, tags=["Server"])
     async def health() -> str:
         """Tell that the server runs."""

@@ -5,8 +5,9 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import Response
 
 FOLDER = Path(__file__).parent / "ui"
 POLICY = (
@@ -34,6 +35,17 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+
+
+def add(app: FastAPI) -> None:
+    """Add the page; before other routes, since it leads browsers there from the root."""
+    app.mount("/ui", Page(), "ui")
+
+    @app.get("/", include_in_schema=False)
+    async def home(request: Request) -> Response:
+        """Lead browsers to the page; tell others that the server runs."""
+        browser = "text/html" in request.headers.get("accept", "")
+        return RedirectResponse("ui/") if browser else PlainTextResponse("OK")
 
 
 class Page(StaticFiles):
