@@ -160,7 +160,7 @@ def test_key(window, locked):
     window.say("Hello!")
     window.until(lambda: window.one("#key").is_displayed())
     window.press("other", ENTER)  # the message that was refused is sent again
-    assert window.answered(2)
+    window.until(lambda: window.answered(2))
 
 
 def test_errors_are_the_servers(page, live):
