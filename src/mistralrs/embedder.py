@@ -35,6 +35,11 @@ class Embedder:
         self.id, self.built, self.tokenizer = id, built, tokenizer
         self.context, self.engine = context, engine
 
+    @property
+    def modalities(self) -> dict[str, list[str]]:
+        """What it reads and writes."""
+        return {"input": ["text"], "output": ["embedding"]}
+
     def start(self, request: EmbeddingRequest) -> "tuple[list[Future[list[float]]], int]":
         """Check a request and queue its inputs: their vectors in their order, and the number of tokens."""
         texts = [self.fit(tokens, request) for tokens in self.inputs(request)]

@@ -24,7 +24,7 @@ from mistralrs.api.errors import (
 from mistralrs.api.strict import did_you_mean
 from mistralrs.embedder import Embedder
 from mistralrs.load.trim import trim
-from mistralrs.loaders import Model
+from mistralrs.loaders import Modalities, Model
 from mistralrs.pipeline import Pipeline
 
 log = logging.getLogger("mistralrs")
@@ -63,6 +63,7 @@ class Slot:
     def __init__(self, id: str, make: Callable[[], Model]):
         self.id, self.make = id, make
         self.name = id  # the hub id or folder, once it is known
+        self.modalities: Modalities | None = None  # known when it was loaded once
         self.changed = threading.Condition()  # guards what follows
         self.model: Model | None = None
         self.leases = 0
@@ -138,7 +139,7 @@ class Slot:
             self.settle(None)
             waiters.set_exception(failed(self.id, error))
             raise
-        self.name, model.id = model.id, self.id
+        self.name, model.id, self.modalities = model.id, self.id, model.modalities
         self.settle(model)
         waiters.set_result(None)
 

@@ -32,6 +32,7 @@ from mistralrs.stream.format import detect
 log = logging.getLogger("mistralrs")
 
 Model = Pipeline | Embedder
+Modalities = dict[str, list[str]]  # "input" and "output" to text, image, embedding
 
 
 def load(which: Which, settings: Settings) -> Model:

@@ -115,6 +115,12 @@ class Pipeline:
         body = Body(self.fused, device, built.salt, built.copy, encode)
         return Engine(body, self.limits)
 
+    @property
+    def modalities(self) -> dict[str, list[str]]:
+        """What it reads and writes."""
+        images = ["image"] if self.built.model.encoder else []
+        return {"input": ["text", *images], "output": ["text"]}
+
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
         """Check a chat request and make it ready to run."""
         later.refuse("ChatCompletionRequest", request, later.REQUEST)

@@ -24,6 +24,7 @@ from mistralrs.api.responses import (
 from mistralrs.api.strict import strict
 from mistralrs.api.which import Which
 from mistralrs.fleet import Fleet
+from mistralrs.loaders import Modalities
 from mistralrs.pipeline import Completion, Pipeline, Settings
 from mistralrs.toolbox import Toolbox
 
@@ -290,6 +291,10 @@ class Runner:
     def get_default_model_id(self) -> str | None:
         """The model that requests without an id go to."""
         return self._fleet.default
+
+    def modalities(self, model_id: str | None = None) -> Modalities | None:
+        """What a model reads and writes, as `{"input": ["text", "image"], "output": ["text"]}`; None until loaded."""
+        return self._fleet.find(model_id).modalities
 
     def set_default_model_id(self, model_id: str) -> None:
         """Choose the default among the loaded models."""

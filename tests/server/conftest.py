@@ -11,6 +11,7 @@ import uvicorn
 from mistralrs.aio import AsyncRunner
 from mistralrs.server.app import build
 from mistralrs.server.guard import Limits
+from tests.server.browser import Window, started
 
 
 class Live:
@@ -46,6 +47,27 @@ def locked(demo):
     """A server with a key and narrow limits."""
     with Live(demo, limits=Limits(keys=("secret", "other"), body=2000, requests=2)) as one:
         yield one
+
+
+@pytest.fixture(scope="package")
+def driver():
+    """A browser, where there is one."""
+    with started() as running:
+        yield running
+
+
+@pytest.fixture
+def window(driver):
+    """A browser window; what it shows has to leave the console clean."""
+    window = Window(driver)
+    yield window
+    assert window.complaints() == []
+
+
+@pytest.fixture
+def page(window, live):
+    """The page of the demo model, for the first time."""
+    return window.open(live.url)
 
 
 @pytest.fixture

@@ -73,5 +73,7 @@ def listen(runner: "Runner", server: ServerOptions, log: str | None) -> None:
         Journal(app, log) if log else app,
         server.host, server.port, log_level="warning", timeout_graceful_shutdown=30,
     )  # fmt: skip
-    print(f"serving at http://{server.host}:{server.port}", file=sys.stderr, flush=True)
+    address = f"http://{server.host}:{server.port}"
+    page = f", a page to chat at {address}/ui" if server.ui else ""
+    print(f"serving at {address}{page}", file=sys.stderr, flush=True)
     asyncio.run(uvicorn.Server(config).serve())

@@ -1,23 +1,20 @@
 """The application: routes, errors, limits."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from mistralrs import __version__
 from mistralrs.aio import AsyncRunner
 from mistralrs.api.errors import MistralRsError
-from mistralrs.server import anthropic, chat, errors, models, responses
+from mistralrs.server import anthropic, chat, errors, models, page, responses
 from mistralrs.server.guard import Guard, Limits, Metrics
 
-UI = Path(__file__).parent / "ui"
 EVERYBODY = Limits()
 
 
@@ -33,9 +30,9 @@ def build(
     app.include_router(models.routes(runner))
     app.include_router(responses.routes(runner, metrics))
     app.include_router(anthropic.routes(runner, metrics))
+    if ui:
+        page.add(app)
     plain(app, metrics)
-    if ui and UI.is_dir():
-        app.mount("/ui", StaticFiles(directory=UI, html=True), "ui")
     app.add_middleware(Guard, limits=limits, metrics=metrics)
     if origins:  # outermost, so that refused requests have the headers too
         app.add_middleware(

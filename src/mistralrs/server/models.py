@@ -76,7 +76,10 @@ class Models:
     def entry(self, id: str, status: str) -> dict[str, Any]:
         """Return a model as the OpenAI API describes it, and its status."""
         shared = {"object": "model", "created": self.started, "owned_by": "local"}
-        return {"id": id, **shared, "status": status}
+        root = self.runner.get_default_model_id() if id == "default" else id
+        does = self.runner.modalities(root) if root else None
+        known = {} if does is None else {"modalities": does}
+        return {"id": id, **shared, "root": root, "status": status, **known}
 
     def unknown(self, id: str) -> Response:
         """Return the answer for an id that is none."""
