@@ -1,6 +1,5 @@
 """`mistralrs serve`: the HTTP server."""
 
-import asyncio
 import sys
 from dataclasses import dataclass
 
@@ -56,21 +55,19 @@ def serve(
 ) -> None:
     """Serve a model over HTTP, for clients of the OpenAI and Anthropic APIs."""
     try:
-        import uvicorn
-
         from mistralrs.server.app import build
         from mistralrs.server.guard import Limits
+        from mistralrs.server.listen import opened, run
     except ImportError as error:
         raise NotSupportedError(
             f"the server needs more packages: pip install 'mistralrs[server]' ({error})"
         ) from None
     from mistralrs.aio import AsyncRunner
 
-    with start(kind, model, runtime, everywhere) as runner:
+    bound = opened(server.host, server.port)
+    with bound, start(kind, model, runtime, everywhere) as runner:
         limits = Limits(server.api_key, server.max_body_mb << 20, server.max_requests)
         app = build(AsyncRunner(runner), limits, server.cors, not server.no_ui)
-        config = uvicorn.Config(
-            app, server.host, server.port, log_level="warning", timeout_graceful_shutdown=30
-        )
-        print(f"serving at http://{server.host}:{server.port}", file=sys.stderr, flush=True)
-        asyncio.run(uvicorn.Server(config).serve())
+        port = bound.getsockname()[1]
+        print(f"serving at http://{server.host}:{port}", file=sys.stderr, flush=True)
+        run(app, bound)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from mistralrs.api.requests import ChatCompletionRequest
 from mistralrs.api.responses import ChatCompletionChunkResponse, ChatCompletionResponse
 from mistralrs.server.bodies import Json, Number, fetchable, given
 from mistralrs.server.guard import Metrics
-from mistralrs.server.work import count, data, new_id, streamed, timed, while_connected
+from mistralrs.server.work import EventStream, count, data, new_id, timed, while_connected
 
 REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 CHOICES: dict[str, Any] = {"auto": "auto", "any": "required", "none": "none"}
@@ -74,7 +74,7 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
         result = await while_connected(request, runner.send_chat_completion_request(body.whole()))
         if isinstance(result, AsyncChatStream):
             events = Stream(body.model).events(timed(result, metrics))
-            return streamed(request.url.path, events, end="")
+            return EventStream(request.url.path, events, end="")
         count(metrics, result.usage)
         return JSONResponse(message(result))
 
@@ -214,7 +214,7 @@ class Stream:
 
     async def events(
         self, chunks: AsyncGenerator[ChatCompletionChunkResponse]
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str]:
         """Yield the events of an answer."""
         yield self.event("message_start", message=head(self.model))
         reason, usage = "end_turn", tokens(0, 0)

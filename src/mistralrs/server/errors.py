@@ -1,5 +1,6 @@
 """Errors as HTTP answers, in the shape that clients of the OpenAI and Anthropic APIs read."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -43,7 +44,8 @@ def body(
     message: str, type: str, code: str | None = None, param: str | None = None
 ) -> dict[str, Any]:
     """Return the error object of the OpenAI API."""
-    return {"message": message, "type": type, "param": param, "code": code}
+    said = message.encode(errors="backslashreplace").decode()  # it may quote what is no Unicode
+    return {"message": said, "type": type, "param": param, "code": code}
 
 
 def type_name(error: Exception) -> str:
@@ -59,10 +61,12 @@ def shaped(path: str, error: dict[str, Any]) -> dict[str, Any]:
     return {"error": error, "message": error["message"]}
 
 
-def answer(path: str, status: int, error: dict[str, Any]) -> JSONResponse:
+def answer(
+    path: str, status: int, error: dict[str, Any], headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     """Return the error as a response."""
-    headers = {"Retry-After": "1"} if status in (429, 503) else None
-    return JSONResponse(shaped(path, error), status, headers)
+    later = {"Retry-After": "1"} if status in (429, 503) else {}
+    return JSONResponse(shaped(path, error), status, {**later, **(headers or {})})
 
 
 async def on_package_error(request: Request, error: Exception) -> JSONResponse:
@@ -74,7 +78,8 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     """Answer for an unknown path, a wrong method and the like."""
     assert isinstance(error, HTTPException)
     kind = TYPES.get(error.status_code, INVALID)
-    return answer(request.url.path, error.status_code, body(str(error.detail), kind))
+    found = body(str(error.detail), kind)
+    return answer(request.url.path, error.status_code, found, error.headers)
 
 
 async def on_invalid_body(request: Request, error: Exception) -> JSONResponse:

@@ -21,7 +21,7 @@ from mistralrs.server.bodies import ChatBody, Json, Number
 from mistralrs.server.errors import described
 from mistralrs.server.guard import Metrics
 from mistralrs.server.items import choice, messages, text_format, tool
-from mistralrs.server.work import data, new_id, streamed, timed, while_connected
+from mistralrs.server.work import EventStream, data, new_id, timed, while_connected
 
 KEPT = 1000  # stored responses, the oldest are forgotten
 
@@ -263,7 +263,7 @@ class Desk:
             await asyncio.to_thread(self.runner.runner.count_tokens, wanted)  # mistakes show now
             stored.task = asyncio.create_task(self.quietly(stored, wanted))
         elif body.stream:
-            return streamed(request.url.path, self.run(stored, wanted))
+            return EventStream(request.url.path, self.run(stored, wanted))
         else:
             await while_connected(request, self.to_end(stored, wanted))
         return JSONResponse(stored.resource)
