@@ -32,9 +32,9 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
     @router.post("/chat/completions")
     async def chat(body: ChatBody, request: Request) -> Response:
         """Answer a chat."""
-        wanted = body.request()
-        result = await while_connected(request, runner.send_chat_completion_request(wanted))
-        id = new_id("chatcmpl-")
+        wanted, id = body.request(), new_id("chatcmpl-")
+        asked = runner.send_chat_completion_request(wanted)
+        result = await (asked if wanted.stream else while_connected(request, asked))
         if isinstance(result, AsyncChatStream):
             usage = body.stream_options is not None and body.stream_options.include_usage
             return EventStream(request.url.path, chunks(timed(result, metrics), id, usage))

@@ -55,7 +55,16 @@ def run(app: Any, bound: socket.socket, patience: float = 30.0) -> None:
         timeout_graceful_shutdown=DRAIN,
     )  # fmt: skip
     roomy()
-    asyncio.run(Server(config).serve([bound]))
+    quick_loop().run(Server(config).serve([bound]))
+
+
+def quick_loop() -> Any:
+    """Return uvloop, or asyncio where it does not exist (Windows)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio
+    return uvloop
 
 
 def roomy() -> None:
