@@ -26,6 +26,7 @@ from mistralrs.api.responses import (
 from mistralrs.api.strict import strict
 from mistralrs.api.which import Which
 from mistralrs.embedder import Embedder
+from mistralrs.engine.engine import Occupancy
 from mistralrs.loaders import Model
 from mistralrs.pipeline import Pipeline, Settings
 from mistralrs.toolbox import Toolbox
@@ -287,6 +288,11 @@ class Runner:
     def get_default_model_id(self) -> str | None:
         """The model that requests without an id go to."""
         return self._default
+
+    def occupancy(self, model_id: str | None = None) -> Occupancy | None:
+        """What the engine of a model is busy with now; None for one that is not loaded or writes no text."""
+        model = self._slot(model_id).pipeline
+        return model.engine.occupancy() if isinstance(model, Pipeline) else None
 
     def set_default_model_id(self, model_id: str) -> None:
         """Choose the default among the loaded models."""

@@ -12,8 +12,9 @@ from fastapi.responses import JSONResponse, Response
 
 from mistralrs.aio import AsyncChatStream, AsyncRunner
 from mistralrs.api.responses import ChatCompletionChunkResponse, ChunkChoice
+from mistralrs.server import document
 from mistralrs.server.bodies import ChatBody, CompletionBody, EmbeddingBody
-from mistralrs.server.guard import Metrics
+from mistralrs.server.metrics import Metrics
 from mistralrs.server.work import (
     EventStream,
     count,
@@ -29,7 +30,7 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-    @router.post("/chat/completions")
+    @router.post("/chat/completions", responses=document.STREAMED)
     async def chat(body: ChatBody, request: Request) -> Response:
         """Answer a chat."""
         wanted, id = body.request(), new_id("chatcmpl-")
@@ -41,7 +42,7 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
         count(metrics, result.usage)
         return JSONResponse(result.to_dict() | {"id": id})
 
-    @router.post("/completions")
+    @router.post("/completions", responses=document.STREAMED)
     async def completion(body: CompletionBody, request: Request) -> Response:
         """Continue a text."""
         wanted, id = body.request(), new_id("cmpl-")

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mistralrs.api import errors
+from mistralrs.server.document import allowed
 
 INVALID, INTERNAL = "invalid_request_error", "server_error"
 # The first row that fits counts: class, status, type, code.
@@ -78,8 +79,16 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     """Answer for an unknown path, a wrong method and the like."""
     assert isinstance(error, HTTPException)
     kind = TYPES.get(error.status_code, INVALID)
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (route := request.scope.get("route")) is not None:
+        headers["Allow"] = allowed(request.app, getattr(route, "path_format", ""))
     found = body(str(error.detail), kind)
-    return answer(request.url.path, error.status_code, found, error.headers)
+    return answer(request.url.path, error.status_code, found, headers)
+
+
+async def on_crash(request: Request, error: Exception) -> JSONResponse:
+    """Answer for a mistake of ours; its traceback goes to the log."""
+    return answer(request.url.path, 500, body(f"internal error: {error!r}", INTERNAL))
 
 
 async def on_invalid_body(request: Request, error: Exception) -> JSONResponse:

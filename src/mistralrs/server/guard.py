@@ -8,11 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mistralrs.server.errors import INVALID, answer, body
+from mistralrs.server.metrics import Metrics
 
 OPEN = ("/", "/health", "/ui", "/docs", "/openapi.json", "/api-doc")  # need no key
 WORK = ("/v1/chat", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/re_isq")
@@ -32,28 +32,6 @@ class Limits:
     requests: int = 256  # in flight, those that wait for the engine included
     patience: float = 30.0  # seconds for a body, and as many more as it needs at `pace`
     pace: int = 64 << 10  # bytes per second
-
-
-class Metrics:
-    """What /metrics shows."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        labels = ["method", "path", "status"]
-        self.requests = Counter(
-            "http_requests", "Answered requests", labels, registry=self.registry
-        )
-        self.seconds = Histogram(
-            "http_request_duration_seconds", "From the request to the end of its answer", ["path"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.active = Gauge("http_requests_in_flight", "Requests in flight", registry=self.registry)
-        self.first = Histogram(
-            "time_to_first_token_seconds", "Of streamed chats", registry=self.registry
-        )
-        self.tokens = Counter(
-            "tokens", "Tokens of finished requests", ["kind"], registry=self.registry
-        )
 
 
 class Gone(Exception):

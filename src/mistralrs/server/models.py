@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from mistralrs.aio import AsyncRunner
-from mistralrs.api.errors import MistralRsError
+from mistralrs.api.errors import MistralRsError, ModelNotFoundError
 from mistralrs.runner import Runner
+from mistralrs.server import document
 from mistralrs.server.bodies import IsqBody, ModelBody
 
 
@@ -18,11 +19,11 @@ def routes(runner: AsyncRunner) -> APIRouter:
     """Return the routes."""
     router, models = APIRouter(tags=["Models"]), Models(runner.runner)
     router.get("/v1/models")(models.every)
+    router.post("/v1/models/unload", responses=document.STATES)(models.unload)
+    router.post("/v1/models/reload", responses=document.STATES)(models.reload)
+    router.post("/v1/models/status", responses=document.STATES)(models.status)
     router.get("/v1/models/{model_id:path}")(models.one)
-    router.post("/v1/models/unload")(models.unload)
-    router.post("/v1/models/reload")(models.reload)
-    router.post("/v1/models/status")(models.status)
-    router.post("/re_isq")(models.quantize)
+    router.post("/re_isq", response_class=Response, responses=document.PLAIN)(models.quantize)
     return router
 
 
@@ -39,10 +40,12 @@ class Models:
         status = self.runner.get_model_status(default) if default else None
         return {"object": "list", "data": [self.entry("default", status or "unloaded"), *known]}
 
-    async def one(self, model_id: str) -> Response:
+    async def one(self, model_id: str) -> dict[str, Any]:
         """Describe one model."""
         status = self.runner.get_model_status(model_id)
-        return JSONResponse(self.entry(model_id, status)) if status else self.unknown(model_id)
+        if status is None:
+            raise ModelNotFoundError(self.unknown(model_id))
+        return self.entry(model_id, status)
 
     async def unload(self, body: ModelBody) -> Response:
         """Free a model's memory; the next request loads it again."""
@@ -64,7 +67,8 @@ class Models:
     async def changed(self, id: str, change: Callable[[str], None]) -> Response:
         """Change a model and tell its status."""
         if self.runner.get_model_status(id) is None:
-            return self.unknown(id)
+            value = {"model_id": id, "status": "not_found", "error": self.unknown(id)}
+            return JSONResponse(value, 404)
         try:
             await asyncio.to_thread(change, id)
         except MistralRsError as error:
@@ -77,8 +81,7 @@ class Models:
         shared = {"object": "model", "created": self.started, "owned_by": "local"}
         return {"id": id, **shared, "status": status}
 
-    def unknown(self, id: str) -> Response:
-        """Return the answer for an id that is none."""
+    def unknown(self, id: str) -> str:
+        """Return the message for an id that is none."""
         known = ", ".join(name for name, _ in self.runner.list_models_with_status())
-        error = f"no model '{id}' here; there are: {known}"
-        return JSONResponse({"model_id": id, "status": "not_found", "error": error}, 404)
+        return f"no model '{id}' here; there are: {known}"

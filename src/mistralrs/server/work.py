@@ -18,7 +18,7 @@ from mistralrs.aio import AsyncChatStream
 from mistralrs.api.errors import CanceledError
 from mistralrs.api.responses import ChatCompletionChunkResponse, Usage
 from mistralrs.server.errors import described, shaped
-from mistralrs.server.guard import Metrics
+from mistralrs.server.metrics import Metrics
 
 log = logging.getLogger("mistralrs.server")
 Result = TypeVar("Result")
