@@ -1,5 +1,6 @@
 """Slow and silent clients: none of them keeps others waiting."""
 
+import select
 import socket
 import time
 
@@ -87,9 +88,10 @@ def test_large_bodies_on_their_way_are_few(demo):
         try:
             with httpx.Client(base_url=live.url, timeout=60) as http:
                 assert http.post(PATH, json=CHAT).status_code == 200
-            for one in slow[5:]:
-                one.settimeout(60)
-                assert b" 503 " in one.recv(4096).partition(b"\r\n")[0]
+            assert settled(lambda: len(select.select(slow, [], [], 0)[0]) >= 3)
+            answered = select.select(slow, [], [], 0)[0]
+            assert len(answered) <= 5
+            assert all(b" 503 " in one.recv(4096).partition(b"\r\n")[0] for one in answered)
         finally:
             for one in slow:
                 one.close()
