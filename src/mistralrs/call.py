@@ -4,8 +4,9 @@ import asyncio
 import queue
 import threading
 import time
+import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
 from mistralrs.api.errors import RequestTimeoutError
 from mistralrs.api.piece import Constraint, Follower, Piece
@@ -37,6 +38,53 @@ class Mailbox:
             self.listener = listener
 
 
+class Post:
+    """What the engine hands to one event loop: the loop wakes up once for all that is there by then."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = weakref.ref(loop)
+        self.waiting: deque[tuple[asyncio.Queue[Item], Item]] = deque()
+        self.due = False  # the loop was told
+
+    def put(self, inbox: "asyncio.Queue[Item]", item: Item) -> None:
+        """Leave an item, on the engine's thread."""
+        self.waiting.append((inbox, item))
+        if not self.due:
+            self.due = True  # first: the loop may be quick
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the loop hand out what waits; RuntimeError if it is closed."""
+        try:
+            loop = self.loop()
+            if loop is None:
+                raise RuntimeError("the event loop is gone")
+            loop.call_soon_threadsafe(self.hand_out)
+        except RuntimeError:
+            self.due = False
+            raise
+
+    def hand_out(self) -> None:
+        """Give everybody theirs."""
+        self.due = False  # first: what comes from now on may need another wake-up
+        while self.waiting:
+            inbox, item = self.waiting.popleft()
+            inbox.put_nowait(item)
+
+
+class Posts:
+    """The posts of one model by event loop."""
+
+    def __init__(self) -> None:
+        self.posts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Post] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> Post:
+        """The post of a loop; called on its thread."""
+        return self.posts.setdefault(loop, Post(loop))
+
+
 class Call:
     """One submitted job. Leaving its pieces early, in any way, or dropping the call cancels the job.
 
@@ -50,7 +98,9 @@ class Call:
         follow: Callable[[], Follower],
         timeout: float | None,
         constrain: Callable[[], Constraint] | None = None,
+        posts: Posts | None = None,
     ):
+        self.posts = posts or Posts()
         self.engine, self.timeout = engine, timeout
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self.mailbox = Mailbox()
@@ -75,7 +125,8 @@ class Call:
         """`pieces` for the running event loop."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Item] = asyncio.Queue()
-        self.mailbox.listen(lambda item: put(loop, inbox, item))
+        post = self.posts.of(loop)
+        self.mailbox.listen(lambda item: post.put(inbox, item))
         return self.received_async(inbox)
 
     async def received_async(self, inbox: "asyncio.Queue[Item]") -> AsyncIterator[Piece]:
@@ -111,8 +162,3 @@ class Call:
             f"the request did not finish within {self.timeout} s and was canceled; pass a larger "
             "timeout, or ask for fewer tokens"
         )
-
-
-def put(loop: asyncio.AbstractEventLoop, inbox: "asyncio.Queue[Any]", item: Item) -> None:
-    """Hand an item from the engine's thread to an event loop."""
-    loop.call_soon_threadsafe(inbox.put_nowait, item)

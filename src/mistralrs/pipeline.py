@@ -20,7 +20,7 @@ from mistralrs.api.responses import (
     CompletionResponse,
 )
 from mistralrs.api.strict import did_you_mean
-from mistralrs.call import Call
+from mistralrs.call import Call, Posts
 from mistralrs.engine.engine import Body, Engine, Limits
 from mistralrs.engine.sequence import Job
 from mistralrs.load.build import Built
@@ -102,7 +102,7 @@ class Pipeline:
         )
         self.grammars = Grammars(prompter.tokenizer, prompter.eos, prompter.rows)
         self.tokenizer, self.context = prompter.tokenizer, built.plan.context
-        self.numbers = itertools.count(1)
+        self.numbers, self.posts = itertools.count(1), Posts()
         self.closed = False
         self.fused = fuse(built.model)
         self.engine = self.start()
@@ -156,7 +156,8 @@ class Pipeline:
         if self.engine.failure is not None and not self.closed:
             log.warning("starting the engine of '%s' again", self.id)
             self.engine = self.start()
-        return Call(self.engine, prompt, lambda: self.follow(prompt), timeout, constrain)
+        follow = lambda: self.follow(prompt)  # noqa: E731
+        return Call(self.engine, prompt, follow, timeout, constrain, self.posts)
 
     def constrain(self, prompt: Prompt, lead: str | None) -> Callable[[], Matcher] | None:
         """What holds a continuation to the prompt's grammar; GrammarError if it does not compile."""

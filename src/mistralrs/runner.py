@@ -23,6 +23,7 @@ from mistralrs.api.responses import (
 )
 from mistralrs.api.strict import strict
 from mistralrs.api.which import Which
+from mistralrs.engine.engine import Occupancy
 from mistralrs.fleet import Fleet
 from mistralrs.loaders import Modalities
 from mistralrs.pipeline import Completion, Pipeline, Settings
@@ -295,6 +296,11 @@ class Runner:
     def modalities(self, model_id: str | None = None) -> Modalities | None:
         """What a model reads and writes, as `{"input": ["text", "image"], "output": ["text"]}`; None until loaded."""
         return self._fleet.find(model_id).modalities
+
+    def occupancy(self, model_id: str | None = None) -> Occupancy | None:
+        """What the engine of a model is busy with now; None for one that is not loaded or writes no text."""
+        model = self._fleet.find(model_id).model
+        return model.engine.occupancy() if isinstance(model, Pipeline) else None
 
     def set_default_model_id(self, model_id: str) -> None:
         """Choose the default among the loaded models."""

@@ -1,7 +1,9 @@
 """`mistralrs from-config`: files that are checked, run and served."""
 
 import sys
+from contextlib import closing
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import pytest
@@ -49,9 +51,10 @@ def test_run(fake: Any, call: Any, tmp_path: Path) -> None:
 def test_serve(fake: Any, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listened: list[Any] = []
     monkeypatch.setattr(serve, "check_packages", lambda server: None)
+    monkeypatch.setattr(serve, "bind", lambda server: closing(socket()))
     monkeypatch.setattr(serve, "listen", lambda *arguments: listened.append(arguments))
     code, _, _ = call("from-config", "-f", written(tmp_path, TWO), "--log", "x.log")
-    ((_, server, log),) = listened
+    ((_, server, _, log),) = listened
     assert (code, server.port, server.ui, server.host, log) == (0, 99, False, "127.0.0.1", "x.log")
     assert [model.id for model in fake.config.models] == ["org/a", "b"]
     assert fake.config.default == "b"

@@ -1,8 +1,8 @@
 """A live server on the demo model."""
 
-import socket
 import threading
 import time
+from functools import partial
 
 import httpx
 import pytest
@@ -11,17 +11,21 @@ import uvicorn
 from mistralrs.aio import AsyncRunner
 from mistralrs.server.app import build
 from mistralrs.server.guard import Limits
+from mistralrs.server.listen import Server, opened
+from mistralrs.server.wire import Wire
 from tests.server.browser import Window, started
 
 
 class Live:
     """A server in a thread of its own."""
 
-    def __init__(self, runner, **options):
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+    def __init__(self, runner, patience=30.0, **options):
+        self.socket = opened("127.0.0.1", 0)
+        self.address = self.socket.getsockname()
+        self.url = f"http://127.0.0.1:{self.address[1]}"
         app = build(AsyncRunner(runner), **options)
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        http = partial(Wire, patience=patience)
+        self.server = Server(uvicorn.Config(app, http=http, log_level="warning"))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
 
     def __enter__(self):

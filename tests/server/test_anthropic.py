@@ -1,8 +1,12 @@
 """The official Anthropic client against the server."""
 
+import json
+
 import anthropic
 import pytest
 
+from mistralrs.api.responses import ChatCompletionResponse, Choice, Delta, ResponseMessage
+from mistralrs.server.anthropic import MessageBody, Stream, message
 from tests.server.test_openai import ASK, WEATHER, expected
 from tests.test_tools import SCHEMAS
 
@@ -61,6 +65,59 @@ def test_forced_tool(client):
         tool_choice={"type": "tool", "name": "add_note"},
     )  # fmt: skip
     assert answer.content[-1].name == "add_note"
+
+
+THINKING = [  # thinking, output_config -> enable_thinking, reasoning_effort of the SDK
+    (None, None, None, None),
+    ({"type": "enabled", "budget_tokens": 1024}, None, True, None),
+    ({"type": "disabled"}, {"effort": "high"}, False, None),
+    ({"type": "adaptive"}, {"effort": "max"}, None, "xhigh"),
+    ({"type": "adaptive", "display": "omitted"}, {"effort": "low"}, None, "low"),
+    ({"type": "between_tools"}, None, None, None),
+]
+
+
+@pytest.mark.parametrize(("thinking", "config", "enabled", "effort"), THINKING)
+def test_thinking(client, thinking, config, enabled, effort):
+    given = {"thinking": thinking, "output_config": config}
+    given = {name: value for name, value in given.items() if value}
+    request = MessageBody(messages=ASK, max_tokens=8, **given).whole()
+    assert (request.enable_thinking, request.reasoning_effort) == (enabled, effort)
+    assert client.messages.create(model="default", max_tokens=8, messages=ASK, **given).content
+
+
+THOUGHT = ChatCompletionResponse(
+    id="1", created=0, model="x",
+    choices=[Choice("stop", 0, ResponseMessage(content="19", reasoning_content="12 + 7"))],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("silent", "shown"), [(False, "12 + 7"), (True, "")])
+def test_omitted_thinking(silent, shown):
+    """A block of thinking stays, without its text."""
+    blocks = message(THOUGHT, silent)["content"]
+    assert [(b["type"], b.get("thinking", b.get("text"))) for b in blocks] == [
+        ("thinking", shown),
+        ("text", "19"),
+    ]
+    told = Stream("x", silent).said(Delta(reasoning_content="12 + 7"))
+    assert ("thinking_delta" in "".join(told)) is not silent
+
+
+def test_structured_output(client):
+    schema = {
+        "type": "object", "properties": {"sum": {"type": "integer", "minimum": 0, "maximum": 99}},
+        "required": ["sum"], "additionalProperties": False,
+    }  # fmt: skip
+    answer = client.messages.create(
+        model="default", max_tokens=64, messages=ASK, extra_body=COLD,
+        output_config={"format": {"type": "json_schema", "schema": schema}},
+    )  # fmt: skip
+    assert list(json.loads(answer.content[-1].text)) == ["sum"]
+    with pytest.raises(anthropic.BadRequestError, match="output_config"):
+        client.messages.create(
+            model="default", max_tokens=8, messages=ASK, output_config={"format": {"type": "xml"}}
+        )
 
 
 BAD = {

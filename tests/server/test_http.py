@@ -9,6 +9,18 @@ import time
 import httpx
 import pytest
 
+from mistralrs.api.enums import ToolCallType
+from mistralrs.api.responses import (
+    CalledFunction,
+    ChatCompletionChunkResponse,
+    ChunkChoice,
+    Delta,
+    ToolCallResponse,
+)
+from mistralrs.server.chat import Spelling
+from mistralrs.server.guard import Limits
+from tests.server.conftest import Live
+
 CHAT = {"messages": "What is 12 plus 7?", "max_tokens": 16}
 LONG = {"messages": "Tell me a story.", "max_tokens": 4000, "ignore_eos": True, "stream": True}
 PATH = "/v1/chat/completions"
@@ -33,6 +45,16 @@ REFUSED = {
     "number": (b'{"messages": 3}', 400, "messages"),
     "stop": (b'{"messages": "x", "stop": [1]}', 400, "stop"),
     "bias": (b'{"messages": "x", "logit_bias": {"a": 1}}', 400, "logit_bias"),
+    "surrogate": (b'{"messages": "x", "stop": "\\ud800"}', 400, "Unicode"),
+    "surrogate in a tool": (b'{"messages": "x", "tools": [{"\\uDfff": 1}]}', 400, "Unicode"),
+    "large bias": (b'{"messages": "x", "logit_bias": {"3": 1e300}}', 400, "logit_bias"),
+    "small factor": (b'{"messages": "x", "repetition_penalty": 1e-300}', 400, "repetition_penalty"),
+    "temperature": (b'{"messages": "x", "temperature": 1e300}', 400, "temperature"),
+    "no number": (b'{"messages": "x", "temperature": NaN}', 400, "temperature"),
+    "infinite": (b'{"messages": "x", "top_p": Infinity}', 400, "top_p"),
+    "digits": (b'{"messages": "x", "seed": ' + b"9" * 5000 + b"}", 400, ""),
+    "choices": (b'{"messages": "x", "n": 129}', 400, "128"),
+    "alternatives": (b'{"messages": "x", "logprobs": true, "top_logprobs": 21}', 400, "20"),
     "grammar": (b'{"messages": "x", "grammar": {"type": "regex", "value": "("}}', 400, "regex"),
     "both": (
         b'{"messages": "x", "grammar": {"type": "regex", "value": "a"}, "response_format": {"type": "json_object"}}',
@@ -54,6 +76,84 @@ def test_refused(http, case):
 def test_unknown_path_and_method(http):
     assert http.get("/v1/nothing").status_code == 404
     assert http.get(PATH).status_code == 405
+
+
+METHODS = [  # method, path, status, Allow
+    ("HEAD", "/health", 200, None),
+    ("HEAD", "/v1/models", 200, None),
+    ("HEAD", PATH, 405, "POST"),
+    ("OPTIONS", PATH, 405, "POST"),
+    ("PUT", "/v1/responses/x", 405, "DELETE, GET, HEAD"),
+    ("OPTIONS", "/v1/models/unload", 405, "POST"),
+    ("TRACE", "/health", 405, "GET, HEAD"),
+    ("POST", "/v1/none", 404, None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "allow"), METHODS)
+def test_other_methods(http, method, path, status, allow):
+    found = http.request(method, path)
+    assert (found.status_code, found.headers.get("allow")) == (status, allow)
+    assert (found.content == b"") is (method == "HEAD")
+    assert http.get("/health").status_code == 200  # the connection is in order
+
+
+def test_web_sockets_are_refused(live):
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    for path in ("/", PATH, "/ui/ws", "/v1/none"):
+        with pytest.raises(InvalidStatus) as refused:
+            connect(live.url.replace("http", "ws") + path)
+        assert refused.value.response.status_code == 403
+
+
+def test_pages_of_other_origins(demo):
+    """A browser asks first which headers the official clients may send."""
+    asked = "authorization, content-type, x-api-key, anthropic-version, x-stainless-os"
+    headers = {
+        "Origin": "http://a.example", "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": asked,
+    }  # fmt: skip
+    with Live(demo, origins=["http://a.example"], limits=Limits(keys=("secret",))) as live:
+        found = httpx.options(live.url + PATH, headers=headers)
+        assert found.status_code == 200
+        assert found.headers["access-control-allow-origin"] == "http://a.example"
+        assert found.headers["access-control-allow-headers"] == asked
+        found = httpx.options(live.url + PATH, headers=headers | {"Origin": "http://b.example"})
+        assert "access-control-allow-origin" not in found.headers
+
+
+def test_a_mistake_of_ours_is_json(demo, monkeypatch):
+    """With the type that clients retry."""
+    monkeypatch.setattr("mistralrs.server.bodies.biases", lambda value: 1 / 0)
+    with Live(demo) as live:
+        found = httpx.post(live.url + PATH, json=CHAT)
+        assert (found.status_code, found.json()["error"]["type"]) == (500, "server_error")
+
+
+CHUNKS = [
+    Delta(content='quotes " and \\ and\n\u2028 \U0001f600 \0'),
+    Delta(content=""),
+    Delta(reasoning_content="12 + 7"),
+    Delta(content="x", reasoning_content="both"),
+    Delta(),
+    Delta(tool_calls=[ToolCallResponse("a", ToolCallType.Function, CalledFunction("f", "{"))]),
+]
+
+
+@pytest.mark.parametrize("finish", [None, "stop"])
+def test_events_are_spelled_as_records_say(finish):
+    """What is written once for all chunks of an answer gives the JSON of each."""
+    spelling = Spelling("chatcmpl-1")
+    for index in (0, 1, 0):
+        for delta in CHUNKS:
+            chunk = ChatCompletionChunkResponse("1", [ChunkChoice(finish, index, delta)], 7, "m")
+            event = spelling.event(chunk)
+            assert event.startswith("data: ")
+            assert event.endswith("\n\n")
+            assert event.count("\n") == 2
+            assert json.loads(event[6:]) == chunk.to_dict() | {"id": "chatcmpl-1"}
 
 
 def test_embeddings_need_an_embedding_model(http):

@@ -40,23 +40,40 @@ def wrong_type(where: str, expected: str, value: Any) -> RequestTypeError:
 
 
 def text(where: str, value: Any) -> str:
-    """A string, possibly empty."""
+    """A string of valid Unicode, possibly empty."""
+    given = _string(where, value)
+    try:
+        given.isascii() or given.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"{where}: is not valid Unicode at character {error.start}; remove its unpaired surrogates, "
+            "for example with text.encode('utf-8', 'replace').decode()"
+        ) from None
+    return given
+
+
+def name(where: str, value: Any) -> str:
+    """A string with something in it."""
+    return _filled(where, text(where, value))
+
+
+def path(where: str, value: Any) -> str:
+    """A hub id or file path, also as pathlib.Path; names of files may be no Unicode."""
+    return _filled(
+        where, _string(where, os.fspath(value) if isinstance(value, os.PathLike) else value)
+    )
+
+
+def _string(where: str, value: Any) -> str:
     if not isinstance(value, str):
         raise wrong_type(where, "a string", value)
     return value
 
 
-def name(where: str, value: Any) -> str:
-    """A string with something in it."""
-    given = text(where, value)
-    if not given.strip():
+def _filled(where: str, value: str) -> str:
+    if not value.strip():
         raise RequestError(f"{where}: is empty")
-    return given
-
-
-def path(where: str, value: Any) -> str:
-    """A hub id or file path, also as pathlib.Path."""
-    return name(where, os.fspath(value) if isinstance(value, os.PathLike) else value)
+    return value
 
 
 def flag(where: str, value: Any) -> bool:

@@ -17,7 +17,7 @@ PARTS = ("text", *MEDIA)
 def messages(where: str, value: Any) -> str | list[dict[str, Any]]:
     """A string, or a list of messages; the stored list is a copy without null entries."""
     if isinstance(value, str):
-        return value
+        return check.text(where, value)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise check.wrong_type(where, "a string or a list of messages", value)
     return list(check.filled(check.items(_message))(where, value))
@@ -61,7 +61,7 @@ def _content(where: str, value: Any, role: str) -> str | list[dict[str, Any]]:
             f"{where}: is missing; only an assistant message with tool_calls goes without"
         )
     if isinstance(value, str):
-        return value
+        return check.text(where, value)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         raise check.wrong_type(where, "a string or a list of parts", value)
     parts = [
@@ -77,7 +77,7 @@ def _content(where: str, value: Any, role: str) -> str | list[dict[str, Any]]:
 
 def _part(where: str, value: Any) -> dict[str, Any]:
     if isinstance(value, str):
-        return {"type": "text", "text": value}
+        return {"type": "text", "text": check.text(where, value)}
     part = dict(_mapping(where, value))
     kind = _word(f"{where}.type", part.get("type") or _only_known(part), PARTS, "part type")
     if kind not in part:

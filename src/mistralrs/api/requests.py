@@ -16,6 +16,9 @@ from mistralrs.api.options import WebSearchOptions
 from mistralrs.api.strict import strict
 
 Chosen: TypeAlias = ToolChoice | str | Mapping[str, Any]
+MOST = 1024  # continuations of one request
+LARGE = 1e6  # far beyond what changes a distribution; logits stay finite in float32
+BIAS = 1e30  # forces a token, and below zero bans it
 
 
 @strict
@@ -156,12 +159,17 @@ def _check_together(request: ChatCompletionRequest | CompletionRequest) -> None:
     if request.grammar is None and request.grammar_type is not None:
         raise GrammarError("grammar_type: is given without grammar; give both, or none")
     if request.grammar is not None and request.grammar_type in ("json_schema", "llguidance"):
-        try:
-            json.loads(request.grammar)
-        except ValueError as error:
-            raise GrammarError(f"grammar: is not valid JSON ({error})") from None
+        _check_json(request.grammar)
     if request.adapter is not None and request.adapters is not None:
         raise RequestError("adapter and adapters exclude each other; give one adapter, or a list")
+
+
+def _check_json(grammar: str) -> None:
+    try:
+        value = json.loads(grammar)
+    except ValueError as error:
+        raise GrammarError(f"grammar: is not valid JSON ({error})") from None
+    check.text("grammar", json.dumps(value, ensure_ascii=False))
 
 
 def _check_thinking(effort: str | None, enable: bool | None) -> None:
@@ -226,17 +234,17 @@ def _adapter(where: str, value: Any) -> str | LoraAdapterGeneration:
 _SHARED: dict[str, check.Check] = {
     "prompt": check.text,
     "model": check.name,
-    "best_of": check.count(1),
+    "best_of": check.count(1, MOST),
     "echo_prompt": check.flag,
     "suffix": check.text,
-    "n_choices": check.count(1),
-    "logit_bias": check.table(_token_id, check.number()),
+    "n_choices": check.count(1, MOST),
+    "logit_bias": check.table(_token_id, check.number(-BIAS, BIAS)),
     "max_tokens": check.count(1),
-    "presence_penalty": check.number(),
-    "frequency_penalty": check.number(),
-    "repetition_penalty": check.number(above=0),
+    "presence_penalty": check.number(-LARGE, LARGE),
+    "frequency_penalty": check.number(-LARGE, LARGE),
+    "repetition_penalty": check.number(1 / LARGE, LARGE, above=0),
     "stop_seqs": check.names,
-    "temperature": check.number(0),
+    "temperature": check.number(0, LARGE),
     "top_p": check.number(0, 1),
     "top_k": check.count(),
     "min_p": check.number(0, 1),
@@ -244,8 +252,8 @@ _SHARED: dict[str, check.Check] = {
     "grammar_type": check.one_of("regex", "lark", "json_schema", "llguidance"),
     "tool_schemas": tools.schemas,
     "tool_choice": tools.choice,
-    "dry_multiplier": check.number(0),
-    "dry_base": check.number(above=0),
+    "dry_multiplier": check.number(0, LARGE),
+    "dry_base": check.number(1 / LARGE, LARGE, above=0),
     "dry_allowed_length": check.count(0),
     "dry_sequence_breakers": check.names,
     "truncate_sequence": check.flag,

@@ -31,6 +31,9 @@ class ToolCallResponse(Record):
     index: int = 0
 
 
+LOWEST = -9999.0  # the log-probability of what is impossible: JSON has no infinity
+
+
 @strict
 @dataclass(frozen=True)
 class TopLogprob(Record):
@@ -45,7 +48,7 @@ class TopLogprob(Record):
         text = self.bytes or ""
         return {
             "token": text,
-            "logprob": self.logprob,
+            "logprob": max(self.logprob, LOWEST),
             "bytes": list(text.encode()),
             "id": self.token,
         }
@@ -60,6 +63,10 @@ class ResponseLogprob(Record):
     logprob: float
     bytes: list[int] | None = None
     top_logprobs: Sequence[TopLogprob] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the OpenAI form."""
+        return super().to_dict() | {"logprob": max(self.logprob, LOWEST)}
 
 
 @strict

@@ -25,10 +25,13 @@ def strict(cls: type[T]) -> type[T]:
 
     @functools.wraps(init)
     def checked(self: T, *args: Any, **kwargs: Any) -> None:
-        for name in kwargs:
-            if name not in names:
-                raise TypeError(_unknown_argument(cls.__qualname__, name, names))
-        init(self, *args, **kwargs)
+        try:
+            init(self, *args, **kwargs)
+        except TypeError:  # looked into only now: responses are made for every token
+            for name in kwargs:
+                if name not in names:
+                    raise TypeError(_unknown_argument(cls.__qualname__, name, names)) from None
+            raise
 
     cls.__init__ = checked  # type: ignore[method-assign, assignment]
     if dataclasses.is_dataclass(cls):

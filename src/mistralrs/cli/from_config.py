@@ -37,7 +37,7 @@ def from_config(
     docs/cli.md. A .json file of several models, as older servers take, is
     served.
     """
-    from mistralrs.cli.serve import listen  # here, so that --help is quick
+    from mistralrs.cli.serve import bind, listen  # here, so that --help is quick
     from mistralrs.cli.start import load_all, usage
 
     with usage():
@@ -46,11 +46,12 @@ def from_config(
         command = "run" if plan.talk else "serve"
         click.echo(f"ok: {command} {', '.join(model.id for model in plan.file.models)}")
         return
-    with load_all(plan.file, **plan.options) as runner:
-        if plan.talk:
+    if plan.talk:
+        with load_all(plan.file, **plan.options) as runner:
             plan.talk.serve(runner, None)
-        else:
-            listen(runner, plan.server, plan.log)
+    else:
+        with bind(plan.server) as bound, load_all(plan.file, **plan.options) as runner:
+            listen(runner, plan.server, bound, plan.log)
 
 
 def name_of(file: str | None, named: str | None) -> str:

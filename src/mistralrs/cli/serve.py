@@ -16,6 +16,8 @@ from mistralrs.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from mistralrs.runner import Runner
 
 
@@ -36,8 +38,8 @@ def serve(
     from mistralrs.cli.start import start  # here, so that --help is quick
 
     check_packages(server)
-    with start(kind, model, runtime, everywhere) as runner:
-        listen(runner, server, everywhere.log)
+    with bind(server) as bound, start(kind, model, runtime, everywhere) as runner:
+        listen(runner, server, bound, everywhere.log)
 
 
 def check_packages(server: ServerOptions) -> None:
@@ -47,33 +49,32 @@ def check_packages(server: ServerOptions) -> None:
             "serving a model over MCP is not available yet: leave --mcp-port out"
         )
     try:
-        import uvicorn  # noqa: F401
-
-        import mistralrs.server.app  # noqa: F401
+        import mistralrs.server.app
+        import mistralrs.server.listen  # noqa: F401
     except ImportError as error:
         raise NotSupportedError(
             f"the server needs more packages: pip install 'mistralrs[server]' ({error})"
         ) from None
 
 
-def listen(runner: "Runner", server: ServerOptions, log: str | None) -> None:
-    """Serve until Ctrl-C."""
-    import asyncio
+def bind(server: ServerOptions) -> "socket":
+    """The port, taken before a model is loaded; raises RequestError when it cannot be had."""
+    from mistralrs.server.listen import opened
 
-    import uvicorn
+    return opened(server.host, server.port)
 
+
+def listen(runner: "Runner", server: ServerOptions, bound: "socket", log: str | None) -> None:
+    """Serve until a signal comes."""
     from mistralrs.aio import AsyncRunner
     from mistralrs.cli.journal import Journal
     from mistralrs.server.app import build
     from mistralrs.server.guard import Limits
+    from mistralrs.server.listen import run
 
     limits = Limits(server.api_key, server.max_body_mb << 20, server.max_requests)
     app: Any = build(AsyncRunner(runner), limits, server.cors, server.ui)
-    config = uvicorn.Config(
-        Journal(app, log) if log else app,
-        server.host, server.port, log_level="warning", timeout_graceful_shutdown=30,
-    )  # fmt: skip
-    address = f"http://{server.host}:{server.port}"
-    page = f", a page to chat at {address}/ui" if server.ui else ""
-    print(f"serving at {address}{page}", file=sys.stderr, flush=True)
-    asyncio.run(uvicorn.Server(config).serve())
+    url = f"http://{server.host}:{bound.getsockname()[1]}"
+    page = f", a page to chat at {url}/ui" if server.ui else ""
+    print(f"serving at {url}{page}", file=sys.stderr, flush=True)
+    run(Journal(app, log) if log else app, bound)

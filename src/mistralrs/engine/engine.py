@@ -54,6 +54,16 @@ class Body:
     encode: Callable[[Media], torch.Tensor] | None = None  # a medium -> [rows, W]; None: only text
 
 
+@dataclass(frozen=True)
+class Occupancy:
+    """What an engine is busy with at a moment."""
+
+    running: int  # continuations
+    waiting: int  # continuations, for a place or for pages
+    held: int  # cache pages
+    pages: int  # of them all
+
+
 class Engine:
     """Runs jobs on a model."""
 
@@ -111,6 +121,12 @@ class Engine:
         future.add_done_callback(self.changes.discard)
         self.call(run)
         return future
+
+    def occupancy(self) -> Occupancy:
+        """What it is busy with."""
+        pages, scheduler = self.pages, self.scheduler
+        held = pages.count - pages.free
+        return Occupancy(len(scheduler.running), len(scheduler.waiting), held, pages.count)
 
     def close(self, finish: bool = False) -> None:
         """End the thread, and let go of the model. Jobs that still run fail with an EngineError, or with `finish`

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -14,12 +14,46 @@ from mistralrs.aio import AsyncChatStream, AsyncRunner
 from mistralrs.api.errors import RequestError
 from mistralrs.api.requests import ChatCompletionRequest
 from mistralrs.api.responses import ChatCompletionChunkResponse, ChatCompletionResponse
+from mistralrs.server import document
 from mistralrs.server.bodies import Json, Number, fetchable, given
-from mistralrs.server.guard import Metrics
-from mistralrs.server.work import count, data, new_id, streamed, timed, while_connected
+from mistralrs.server.metrics import Metrics
+from mistralrs.server.work import EventStream, count, data, new_id, timed, while_connected
 
 REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+EFFORTS = {"max": "xhigh"}
 CHOICES: dict[str, Any] = {"auto": "auto", "any": "required", "none": "none"}
+
+
+class Thinking(BaseModel):
+    """Whether the model reasons first; the other types leave it to the model."""
+
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
+    budget_tokens: StrictInt | None = None  # of no effect: max_tokens bounds the whole answer
+    display: Literal["summarized", "omitted"] | None = None
+
+    @property
+    def wanted(self) -> bool | None:
+        """What the SDK calls it."""
+        return {"enabled": True, "disabled": False}.get(self.type)
+
+
+class OutputConfig(BaseModel):
+    """How much effort an answer takes, and what it must look like."""
+
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: Json | None = None
+
+    @property
+    def response_format(self) -> Json | None:
+        """The format as chats say it."""
+        if self.format is None:
+            return None
+        if self.format.get("type") != "json_schema":
+            raise RequestError(
+                'output_config.format: must be {"type": "json_schema", "schema": {...}}'
+            )
+        inner = {"name": "answer", "schema": self.format.get("schema")}
+        return {"type": "json_schema", "json_schema": inner}
 
 
 class CountBody(BaseModel):
@@ -30,18 +64,22 @@ class CountBody(BaseModel):
     system: StrictStr | list[Json] | None = None
     tools: list[Json] | None = None
     tool_choice: Json | None = None
-    thinking: Json | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
 
     def request(self, **more: Any) -> ChatCompletionRequest:
         """Return the request of the SDK."""
         system = [{"role": "system", "content": text(self.system)}] if self.system else []
         turns = [turn for message in self.messages for turn in converted(message)]
-        thinks = None if self.thinking is None else self.thinking.get("type") != "disabled"
+        thinks = None if self.thinking is None else self.thinking.wanted
+        wanted = self.output_config or OutputConfig()
+        effort = None if thinks is False else wanted.effort
         request = ChatCompletionRequest(
             messages=system + turns,
             model=self.model,
             **given(tool_schemas=tools(self.tools), tool_choice=choice(self.tool_choice)),
-            **given(enable_thinking=thinks, **more),
+            **given(enable_thinking=thinks, reasoning_effort=EFFORTS.get(effort or "", effort)),
+            **given(response_format=wanted.response_format, **more),
         )
         return fetchable(request)
 
@@ -56,6 +94,11 @@ class MessageBody(CountBody):
     top_p: Number | None = None
     top_k: StrictInt | None = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether the reasoning is not shown."""
+        return self.thinking is not None and self.thinking.display == "omitted"
+
     def whole(self) -> ChatCompletionRequest:
         """Return the request of the SDK with everything about the answer."""
         return self.request(
@@ -66,17 +109,19 @@ class MessageBody(CountBody):
 
 def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(prefix="/v1/messages", tags=["Anthropic"])
+    router = APIRouter(
+        prefix="/v1/messages", tags=["Anthropic"], responses=document.ANTHROPIC_ERRORS
+    )
 
-    @router.post("")
+    @router.post("", responses=document.STREAMED)
     async def messages(body: MessageBody, request: Request) -> Response:
         """Answer a chat."""
         result = await while_connected(request, runner.send_chat_completion_request(body.whole()))
         if isinstance(result, AsyncChatStream):
-            events = Stream(body.model).events(timed(result, metrics))
-            return streamed(request.url.path, events, end="")
+            events = Stream(body.model, body.silent).events(timed(result, metrics))
+            return EventStream(request.url.path, events, end="")
         count(metrics, result.usage)
-        return JSONResponse(message(result))
+        return JSONResponse(message(result, body.silent))
 
     @router.post("/count_tokens")
     async def count_tokens(body: CountBody) -> dict[str, int]:
@@ -163,12 +208,12 @@ def result(block: Json) -> Json:
     return {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": content}
 
 
-def message(response: ChatCompletionResponse) -> Json:
-    """Return a whole answer."""
+def message(response: ChatCompletionResponse, silent: bool) -> Json:
+    """Return a whole answer; a `silent` one does not show its reasoning."""
     one = response.choices[0]
     blocks: list[Json] = []
     if one.message.reasoning_content:
-        blocks.append(thinking(one.message.reasoning_content))
+        blocks.append(thinking("" if silent else one.message.reasoning_content))
     if one.message.content:
         blocks.append({"type": "text", "text": one.message.content})
     for made in one.message.tool_calls or ():
@@ -207,14 +252,14 @@ Block = Literal["text", "thinking", "tool_use"]
 class Stream:
     """Named events made of chunks: a block begins when the kind of what is said changes."""
 
-    def __init__(self, model: str) -> None:
-        self.model = model
+    def __init__(self, model: str, silent: bool = False) -> None:
+        self.model, self.silent = model, silent  # without the text of the reasoning
         self.index = -1
         self.open: tuple[Block, int] | None = None  # kind, and the number of the call
 
     async def events(
         self, chunks: AsyncGenerator[ChatCompletionChunkResponse]
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str]:
         """Yield the events of an answer."""
         yield self.event("message_start", message=head(self.model))
         reason, usage = "end_turn", tokens(0, 0)
@@ -238,7 +283,8 @@ class Stream:
         out: list[str] = []
         if delta.reasoning_content:
             out += self.enter("thinking", 0, thinking(""))
-            out.append(self.more("thinking_delta", thinking=delta.reasoning_content))
+            if not self.silent:
+                out.append(self.more("thinking_delta", thinking=delta.reasoning_content))
         if delta.content:
             out += self.enter("text", 0, {"type": "text", "text": ""})
             out.append(self.more("text_delta", text=delta.content))

@@ -1,6 +1,7 @@
 """The application: routes, errors, limits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,8 +13,9 @@ from starlette.exceptions import HTTPException
 from mistralrs import __version__
 from mistralrs.aio import AsyncRunner
 from mistralrs.api.errors import MistralRsError
-from mistralrs.server import anthropic, chat, errors, models, page, responses
-from mistralrs.server.guard import Guard, Limits, Metrics
+from mistralrs.server import anthropic, chat, document, errors, models, page, responses
+from mistralrs.server.guard import Guard, Limits
+from mistralrs.server.metrics import Metrics
 
 EVERYBODY = Limits()
 
@@ -22,10 +24,13 @@ def build(
     runner: AsyncRunner, limits: Limits = EVERYBODY, origins: Sequence[str] = (), ui: bool = True
 ) -> FastAPI:
     """Return the application over a Runner, which the caller closes."""
-    app, metrics = FastAPI(title="mistralrs", version=__version__), Metrics()
+    app = FastAPI(title="mistralrs", version=__version__, responses=document.ERRORS)
+    metrics = Metrics(runner.runner)
+    document.describe(app)
     app.add_exception_handler(MistralRsError, errors.on_package_error)
     app.add_exception_handler(RequestValidationError, errors.on_invalid_body)
     app.add_exception_handler(HTTPException, errors.on_http_error)
+    app.add_exception_handler(Exception, errors.on_crash)
     app.include_router(chat.routes(runner, metrics))
     app.include_router(models.routes(runner))
     app.include_router(responses.routes(runner, metrics))
@@ -37,7 +42,7 @@ def build(
     if origins:  # outermost, so that refused requests have the headers too
         app.add_middleware(
             CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Content-Type", "Authorization"],
+            allow_headers=["*"],  # official clients send several of their own
         )  # fmt: skip
     return app
 
@@ -45,18 +50,20 @@ def build(
 def plain(app: FastAPI, metrics: Metrics) -> None:
     """Add what needs no model."""
 
-    @app.get("/", response_class=PlainTextResponse, tags=["Server"])
-    @app.get("/health", response_class=PlainTextResponse, tags=["Server"])
-    async def health() -> str:
-        """Tell that the server runs."""
-        return "OK"
+    text: dict[str, Any] = {"response_class": Response, "responses": document.PLAIN}
 
-    @app.get("/metrics", tags=["Server"])
+    @app.get("/", tags=["Server"], **text)
+    @app.get("/health", tags=["Server"], **text)
+    async def health() -> Response:
+        """Tell that the server runs."""
+        return PlainTextResponse("OK")
+
+    @app.get("/metrics", tags=["Server"], **text)
     async def shown() -> Response:
         """Show counts and times for Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/api-doc/openapi.json", include_in_schema=False)
-    async def document() -> Response:
+    async def older_address() -> Response:
         """Lead to the OpenAPI document."""
         return RedirectResponse("/openapi.json")

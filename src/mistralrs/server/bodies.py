@@ -15,6 +15,7 @@ from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, Emb
 Number = StrictFloat | StrictInt
 Json = dict[str, Any]
 MOST = 128  # continuations of one request, as in the OpenAI API
+MOST_LOGPROBS = 20  # alternatives of a token, as there
 
 
 class Grammar(BaseModel):
@@ -88,7 +89,8 @@ class ChatBody(Sampling):
 
     def request(self) -> ChatCompletionRequest:
         """Return the request of the SDK."""
-        few(self.n, "n")
+        few(self.n, "n", MOST)
+        few(self.top_logprobs, "top_logprobs", MOST_LOGPROBS)
         text = (self.response_format or {}).get("type") == "text"
         search = self.web_search_options
         request = ChatCompletionRequest(
@@ -122,7 +124,7 @@ class CompletionBody(Sampling):
 
     def request(self) -> CompletionRequest:
         """Return the request of the SDK."""
-        few(max(self.n or 1, self.best_of or 1), "n or best_of")
+        few(max(self.n or 1, self.best_of or 1), "n or best_of", MOST)
         more = given(best_of=self.best_of, suffix=self.suffix)
         return CompletionRequest(self.prompt, echo_prompt=self.echo, **more, **self.shared())
 
@@ -210,9 +212,7 @@ def remote(source: Any) -> bool:
     return isinstance(url, str) and url.lower().startswith(("http://", "https://", "data:"))
 
 
-def few(n: int | None, name: str) -> None:
-    """RequestError for more continuations than a server can give one client."""
-    if n is not None and n > MOST:
-        raise RequestError(
-            f"{name}: {n} is more than {MOST}, the most that this server writes at once"
-        )
+def few(n: int | None, name: str, most: int) -> None:
+    """RequestError for more than a server gives one client."""
+    if n is not None and n > most:
+        raise RequestError(f"{name}: {n} is more than {most}, the most that this server gives")

@@ -3,7 +3,7 @@
 import base64
 import struct
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -11,29 +11,38 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from mistralrs.aio import AsyncChatStream, AsyncRunner
-from mistralrs.api.responses import ChatCompletionChunkResponse
+from mistralrs.api.responses import ChatCompletionChunkResponse, ChunkChoice
+from mistralrs.server import document
 from mistralrs.server.bodies import ChatBody, CompletionBody, EmbeddingBody
-from mistralrs.server.guard import Metrics
-from mistralrs.server.work import count, data, new_id, streamed, timed, while_connected
+from mistralrs.server.metrics import Metrics
+from mistralrs.server.work import (
+    EventStream,
+    count,
+    data,
+    new_id,
+    quoted,
+    timed,
+    while_connected,
+)
 
 
 def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-    @router.post("/chat/completions")
+    @router.post("/chat/completions", responses=document.STREAMED)
     async def chat(body: ChatBody, request: Request) -> Response:
         """Answer a chat."""
-        wanted = body.request()
-        result = await while_connected(request, runner.send_chat_completion_request(wanted))
-        id = new_id("chatcmpl-")
+        wanted, id = body.request(), new_id("chatcmpl-")
+        asked = runner.send_chat_completion_request(wanted)
+        result = await (asked if wanted.stream else while_connected(request, asked))
         if isinstance(result, AsyncChatStream):
             usage = body.stream_options is not None and body.stream_options.include_usage
-            return streamed(request.url.path, chunks(timed(result, metrics), id, usage))
+            return EventStream(request.url.path, chunks(timed(result, metrics), id, usage))
         count(metrics, result.usage)
         return JSONResponse(result.to_dict() | {"id": id})
 
-    @router.post("/completions")
+    @router.post("/completions", responses=document.STREAMED)
     async def completion(body: CompletionBody, request: Request) -> Response:
         """Continue a text."""
         wanted, id = body.request(), new_id("cmpl-")
@@ -45,7 +54,7 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
                 "created": int(time.time()),
                 "model": body.model,
             }
-            return streamed(request.url.path, texts(pieces, head, metrics))
+            return EventStream(request.url.path, texts(pieces, head, metrics))
         result = await while_connected(request, runner.send_completion_request(wanted))
         count(metrics, result.usage)
         return JSONResponse(result.to_dict() | {"id": id})
@@ -67,19 +76,63 @@ def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
 
 async def chunks(
     stream: AsyncGenerator[ChatCompletionChunkResponse], id: str, usage: bool
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str]:
     """Turn chunks into events; with `usage`, as OpenAI does it: in a last chunk without choices."""
+    spelling = Spelling(id)
     async with aclosing(stream):
         async for chunk in stream:
-            value = chunk.to_dict() | {"id": id}
-            for choice in value["choices"]:
-                calls = choice["delta"].get("tool_calls")
-                if calls:
-                    choice["delta"]["tool_calls"] = [continued(call) for call in calls]
-            if usage and (total := value.pop("usage", None)):
-                yield data(value)
-                value = value | {"choices": [], "usage": total}
-            yield data(value)
+            if usage and chunk.usage is not None:
+                value = spelling.value(chunk)
+                total = value.pop("usage")
+                yield data(value) + data(value | {"choices": [], "usage": total})
+            else:
+                yield spelling.event(chunk)
+
+
+class Spelling:
+    """The chunks of one answer as events. What chunks with a piece of text share is written once."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.frames: dict[tuple[int, str], tuple[str, str]] = {}  # what stands around the text
+
+    def event(self, chunk: ChatCompletionChunkResponse) -> str:
+        """Return the event of a chunk."""
+        choice = chunk.choices[0]
+        kind = only(choice)
+        if kind is None or chunk.usage is not None:
+            return data(self.value(chunk))
+        frame = self.frames.get((choice.index, kind))
+        if frame is None:
+            before, after = data(self.value(chunk, kind)).split(quoted(MARK))
+            frame = self.frames[choice.index, kind] = before, after
+        return frame[0] + quoted(getattr(choice.delta, kind)) + frame[1]
+
+    def value(
+        self, chunk: ChatCompletionChunkResponse, marked: str | None = None
+    ) -> dict[str, Any]:
+        """Return a chunk's JSON, with a mark for the text of one kind."""
+        value = chunk.to_dict() | {"id": self.id}
+        for choice in value["choices"]:
+            calls = choice["delta"].get("tool_calls")
+            if calls:
+                choice["delta"]["tool_calls"] = [continued(call) for call in calls]
+            if marked:
+                choice["delta"][marked] = MARK
+        return value
+
+
+MARK = "\0the text\0"
+
+
+def only(choice: ChunkChoice) -> str | None:
+    """Return "content" or "reasoning_content" if a piece of such text is all that a chunk has."""
+    delta = choice.delta
+    if choice.finish_reason or choice.logprobs is not None or delta.tool_calls:
+        return None
+    if delta.content is None:
+        return None if delta.reasoning_content is None else "reasoning_content"
+    return "content" if delta.reasoning_content is None else None
 
 
 def continued(call: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +144,7 @@ def continued(call: dict[str, Any]) -> dict[str, Any]:
 
 async def texts(
     pieces: AsyncGenerator[dict[str, Any]], head: dict[str, Any], metrics: Metrics
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str]:
     """Turn the pieces of a completion into events."""
     async with aclosing(pieces):
         async for piece in pieces:

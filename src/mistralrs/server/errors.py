@@ -1,5 +1,6 @@
 """Errors as HTTP answers, in the shape that clients of the OpenAI and Anthropic APIs read."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -8,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mistralrs.api import errors
+from mistralrs.server.document import allowed
 
 INVALID, INTERNAL = "invalid_request_error", "server_error"
 # The first row that fits counts: class, status, type, code.
@@ -43,7 +45,8 @@ def body(
     message: str, type: str, code: str | None = None, param: str | None = None
 ) -> dict[str, Any]:
     """Return the error object of the OpenAI API."""
-    return {"message": message, "type": type, "param": param, "code": code}
+    said = message.encode(errors="backslashreplace").decode()  # it may quote what is no Unicode
+    return {"message": said, "type": type, "param": param, "code": code}
 
 
 def type_name(error: Exception) -> str:
@@ -59,10 +62,12 @@ def shaped(path: str, error: dict[str, Any]) -> dict[str, Any]:
     return {"error": error, "message": error["message"]}
 
 
-def answer(path: str, status: int, error: dict[str, Any]) -> JSONResponse:
+def answer(
+    path: str, status: int, error: dict[str, Any], headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     """Return the error as a response."""
-    headers = {"Retry-After": "1"} if status in (429, 503) else None
-    return JSONResponse(shaped(path, error), status, headers)
+    later = {"Retry-After": "1"} if status in (429, 503) else {}
+    return JSONResponse(shaped(path, error), status, {**later, **(headers or {})})
 
 
 async def on_package_error(request: Request, error: Exception) -> JSONResponse:
@@ -74,7 +79,16 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     """Answer for an unknown path, a wrong method and the like."""
     assert isinstance(error, HTTPException)
     kind = TYPES.get(error.status_code, INVALID)
-    return answer(request.url.path, error.status_code, body(str(error.detail), kind))
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (route := request.scope.get("route")) is not None:
+        headers["Allow"] = allowed(request.app, getattr(route, "path_format", ""))
+    found = body(str(error.detail), kind)
+    return answer(request.url.path, error.status_code, found, headers)
+
+
+async def on_crash(request: Request, error: Exception) -> JSONResponse:
+    """Answer for a mistake of ours; its traceback goes to the log."""
+    return answer(request.url.path, 500, body(f"internal error: {error!r}", INTERNAL))
 
 
 async def on_invalid_body(request: Request, error: Exception) -> JSONResponse:

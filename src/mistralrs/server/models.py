@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from mistralrs.aio import AsyncRunner
 from mistralrs.api.errors import MistralRsError, ModelNotFoundError
+from mistralrs.server import document
 from mistralrs.server.bodies import IsqBody, ModelBody
 
 
@@ -17,11 +18,11 @@ def routes(runner: AsyncRunner) -> APIRouter:
     """Return the routes."""
     router, models = APIRouter(tags=["Models"]), Models(runner)
     router.get("/v1/models")(models.every)
+    router.post("/v1/models/unload", responses=document.STATES)(models.unload)
+    router.post("/v1/models/reload", responses=document.STATES)(models.reload)
+    router.post("/v1/models/status", responses=document.STATES)(models.status)
     router.get("/v1/models/{model_id:path}")(models.one)
-    router.post("/v1/models/unload")(models.unload)
-    router.post("/v1/models/reload")(models.reload)
-    router.post("/v1/models/status")(models.status)
-    router.post("/re_isq")(models.quantize)
+    router.post("/re_isq", response_class=Response, responses=document.PLAIN)(models.quantize)
     return router
 
 
@@ -38,10 +39,12 @@ class Models:
         status = self.runner.get_model_status(default) if default else None
         return {"object": "list", "data": [self.entry("default", status or "unloaded"), *known]}
 
-    async def one(self, model_id: str) -> Response:
+    async def one(self, model_id: str) -> dict[str, Any]:
         """Describe one model."""
         status = self.runner.get_model_status(model_id)
-        return JSONResponse(self.entry(model_id, status)) if status else self.unknown(model_id)
+        if status is None:
+            raise ModelNotFoundError(self.unknown(model_id))
+        return self.entry(model_id, status)
 
     async def unload(self, body: ModelBody) -> Response:
         """Free a model's memory; the next request loads it again."""
@@ -66,23 +69,27 @@ class Models:
             if change is not None:
                 await change
         except ModelNotFoundError:
-            return self.unknown(id)
+            return self.missing(id)
         except MistralRsError as error:
             value = {"model_id": id, "status": "internal_error", "error": str(error)}
             return JSONResponse(value, 500)
         status = self.runner.get_model_status(id)
-        return JSONResponse({"model_id": id, "status": status}) if status else self.unknown(id)
+        return JSONResponse({"model_id": id, "status": status}) if status else self.missing(id)
 
     def entry(self, id: str, status: str) -> dict[str, Any]:
         """Return a model as the OpenAI API describes it, and its status."""
         shared = {"object": "model", "created": self.started, "owned_by": "local"}
         root = self.runner.get_default_model_id() if id == "default" else id
-        does = self.runner.modalities(root) if root else None
+        does = self.runner.runner.modalities(root) if root else None
         known = {} if does is None else {"modalities": does}
         return {"id": id, **shared, "root": root, "status": status, **known}
 
-    def unknown(self, id: str) -> Response:
-        """Return the answer for an id that is none."""
+    def missing(self, id: str) -> Response:
+        """Return the answer about an id that is none."""
+        value = {"model_id": id, "status": "not_found", "error": self.unknown(id)}
+        return JSONResponse(value, 404)
+
+    def unknown(self, id: str) -> str:
+        """Return the message for an id that is none."""
         known = ", ".join(name for name, _ in self.runner.list_models_with_status())
-        error = f"no model '{id}' here; there are: {known}"
-        return JSONResponse({"model_id": id, "status": "not_found", "error": error}, 404)
+        return f"no model '{id}' here; there are: {known}"

@@ -17,11 +17,12 @@ from mistralrs.aio import AsyncChatStream, AsyncRunner
 from mistralrs.api.errors import RequestError
 from mistralrs.api.requests import ChatCompletionRequest
 from mistralrs.api.responses import Usage
+from mistralrs.server import document
 from mistralrs.server.bodies import ChatBody, Json, Number
 from mistralrs.server.errors import described
-from mistralrs.server.guard import Metrics
 from mistralrs.server.items import choice, messages, text_format, tool
-from mistralrs.server.work import data, new_id, streamed, timed, while_connected
+from mistralrs.server.metrics import Metrics
+from mistralrs.server.work import EventStream, data, new_id, timed, while_connected
 
 KEPT = 1000  # stored responses, the oldest are forgotten
 
@@ -237,7 +238,7 @@ def created(body: ResponseBody) -> Json:
 def routes(runner: AsyncRunner, metrics: Metrics) -> APIRouter:
     """Return the routes over a store of their own."""
     router, desk = APIRouter(prefix="/v1/responses", tags=["Responses"]), Desk(runner, metrics)
-    router.post("")(desk.create)
+    router.post("", responses=document.STREAMED)(desk.create)
     router.get("/{id}")(desk.read)
     router.delete("/{id}")(desk.delete)
     router.post("/{id}/cancel")(desk.cancel)
@@ -263,7 +264,7 @@ class Desk:
             await asyncio.to_thread(self.runner.runner.count_tokens, wanted)  # mistakes show now
             stored.task = asyncio.create_task(self.quietly(stored, wanted))
         elif body.stream:
-            return streamed(request.url.path, self.run(stored, wanted))
+            return EventStream(request.url.path, self.run(stored, wanted))
         else:
             await while_connected(request, self.to_end(stored, wanted))
         return JSONResponse(stored.resource)

@@ -5,17 +5,20 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from json.encoder import encode_basestring
 from typing import Any, TypeVar
 
 from fastapi import Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from mistralrs.aio import AsyncChatStream
 from mistralrs.api.errors import CanceledError
 from mistralrs.api.responses import ChatCompletionChunkResponse, Usage
 from mistralrs.server.errors import described, shaped
-from mistralrs.server.guard import Metrics
+from mistralrs.server.metrics import Metrics
 
 log = logging.getLogger("mistralrs.server")
 Result = TypeVar("Result")
@@ -30,7 +33,7 @@ def new_id(prefix: str) -> str:
 async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     """Return the result of `work`, which is canceled when the client goes away."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(disconnected(request))
+    gone = asyncio.ensure_future(left(request.receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -40,12 +43,6 @@ async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     finally:
         gone.cancel()
         task.cancel()
-
-
-async def disconnected(request: Request) -> None:
-    """Return when the client has closed the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def count(metrics: Metrics, usage: Usage | None) -> None:
@@ -75,52 +72,72 @@ def data(value: Any, event: str | None = None) -> str:
     return f"{name}data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
+def quoted(text: str) -> str:
+    """Return a string of JSON."""
+    return encode_basestring(text)
+
+
 DONE = "data: [DONE]\n\n"
 
 
-def streamed(path: str, events: AsyncIterator[str], end: str = DONE) -> StreamingResponse:
-    """Return a response of server-sent events. An error is an event too, since the status is sent already."""
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        alive(guarded(path, events, end)), media_type="text/event-stream", headers=headers
-    )
+class EventStream(Response):
+    """Server-sent events, with comments while nothing comes, so that no proxy closes the connection.
+
+    An error is an event too, since the status is sent already. A client that leaves ends the events.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, path: str, events: AsyncGenerator[str], end: str = DONE) -> None:
+        self.path, self.events, self.end = path, events, end
+        self.status_code, self.background = 200, None
+        self.sent = 0  # events
+        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send everything."""
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        writing = asyncio.ensure_future(self.write(send))
+        leaving = asyncio.ensure_future(left(receive))
+        try:
+            await self.beside(send, {writing, leaving})
+        finally:
+            for task in (writing, leaving):
+                task.cancel()
+            await asyncio.gather(writing, leaving, return_exceptions=True)
+        if not writing.cancelled():
+            await send({"type": "http.response.body", "body": self.end.encode()})
+
+    async def beside(self, send: Send, tasks: set[asyncio.Future[None]]) -> None:
+        """Return when one of the tasks is done; send comments in between."""
+        sent = self.sent
+        while not any(task.done() for task in tasks):
+            await asyncio.wait(tasks, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED)
+            if sent == self.sent and not any(task.done() for task in tasks):
+                await send(part(": keep-alive\n\n"))
+            sent = self.sent
+
+    async def write(self, send: Send) -> None:
+        """Send the events."""
+        try:
+            async with aclosing(self.events):
+                async for event in self.events:
+                    self.sent += 1
+                    await send(part(event))
+        except Exception as error:
+            log.info("a stream ended with an error", exc_info=True)
+            value = shaped(self.path, described(error)[1])
+            name = "error" if self.path.startswith("/v1/messages") else None
+            await send(part(data(value, name)))
 
 
-async def guarded(path: str, events: AsyncIterator[str], end: str) -> AsyncIterator[str]:
-    """Pass events on; what breaks becomes the last event."""
-    try:
-        async for event in events:
-            yield event
-    except Exception as error:
-        log.info("a stream ended with an error", exc_info=True)
-        value = shaped(path, described(error)[1])
-        yield data(value, "error" if path.startswith("/v1/messages") else None)
-    finally:
-        close = getattr(events, "aclose", None)
-        if close is not None:
-            await close()
-    if end:
-        yield end
+def part(text: str) -> Message:
+    """Return a piece of a body."""
+    return {"type": "http.response.body", "body": text.encode(), "more_body": True}
 
 
-async def alive(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Pass events on, with comments while nothing comes, so that no proxy closes the connection."""
-    following: asyncio.Future[str] | None = None
-    try:
-        while True:
-            following = following or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({following}, timeout=KEEP_ALIVE)
-            if not done:
-                yield ": keep-alive\n\n"
-                continue
-            try:
-                event = following.result()
-            except StopAsyncIteration:
-                return
-            following = None
-            yield event
-    finally:
-        if following is not None:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-        await events.aclose()  # type: ignore[attr-defined]
+async def left(receive: Receive) -> None:
+    """Return when the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
