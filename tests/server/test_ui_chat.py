@@ -67,7 +67,7 @@ def test_the_first_examples_work(page):
 
 @pytest.mark.parametrize("way", ["button", "escape", "leave"])
 def test_stop_frees_the_request(page, demo, way):
-    engine = next(iter(demo._slots.values())).get().engine
+    engine = demo._pipeline(None).engine
     page.js(ENDLESS)
     page.say(FOX)
     page.until(lambda: len(page.text(".answer")) > 40)
