@@ -218,6 +218,10 @@ BAD_RUNNERS = {
         errors.MistralRsError,
     ),
     "cache too small": (dict(which=Which.Plain("demo"), pa_gpu_mem=0), errors.OutOfMemoryError),
+    "cache too large": (
+        dict(which=Which.Plain("demo"), pa_ctxt_len=10**12),
+        errors.OutOfMemoryError,
+    ),
 }
 
 

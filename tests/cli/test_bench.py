@@ -55,7 +55,8 @@ def test_bandwidth_is_that_of_a_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("embedding",), ("--gen-len", "1"), ("--isq-organization", "x")]
+    "arguments",
+    [("embedding",), ("--gen-len", "1"), ("--isq-organization", "x"), ("--max-seqs", "2")],
 )
 def test_refused(arguments: tuple[str, ...], call: Any) -> None:
     code, out, err = call("bench", *arguments)

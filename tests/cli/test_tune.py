@@ -18,6 +18,7 @@ from mistralrs.load.hub import open_repo
 from mistralrs.load.plan import Wish
 from mistralrs.passes.isq import parse
 from tests.models.case import SIZES
+from tests.models.media import case, llava, qwen2_vl
 
 GB = 1 << 30
 WIDE = SIZES | dict(hidden_size=512, intermediate_size=1024, vocab_size=2048)
@@ -48,6 +49,17 @@ def test_sizes_are_those_of_the_loaded_model(isq: str, checkpoint: Path) -> None
     loaded = explain("", build(repo, wish), None, None)
     assert said.weights == pytest.approx(loaded.bytes, rel=0.02)
     assert said.per_token == loaded.token_bytes
+
+
+@pytest.mark.parametrize("family", [llava, qwen2_vl])
+def test_sizes_of_a_model_that_sees(family: Any, tmp_path: Path) -> None:
+    """Exact: every parameter of the text model and of the encoder counts."""
+    folder = case.save(family.CASES[""], case.reference(family.CASES[""]), tmp_path / "model")
+    wish, repo = Wish(device=torch.device("cpu"), sequences=1), open_repo(str(folder))
+    built = build(repo, wish)
+    loaded = sum(p.nbytes for p in built.model.parameters())
+    loaded += explain("", built, None, None).bytes
+    assert estimates(repo, wish, [None])[0].weights == loaded
 
 
 def room(gigabytes: float) -> Machine:
@@ -100,17 +112,20 @@ def test_nothing_fits(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_json_and_file(call: Any, tmp_path: Path) -> None:
     file = tmp_path / "made.toml"
-    code, out, err = call(
-        "tune", "--cpu", "--json", "--profile", "fast", "--emit-config", str(file)
-    )
+    options = ("--cpu", "--isq-organization", "moqe", "--profile", "fast", "--max-seqs", "4")
+    code, out, err = call("tune", *options, "--json", "--emit-config", str(file))
     report = json.loads(out)
     assert (code, err) == (0, "")
     assert [one["isq"] for one in report["candidates"]] == list(CANDIDATES)
     assert [one["isq"] for one in report["candidates"] if one["recommended"]] == ["q4k"]
-    assert report["recommended_command"].endswith(" --isq q4k")
-    (model,) = read(file).models
+    command = report["recommended_command"]
+    assert command.endswith(" --isq q4k --isq-organization moqe --max-seqs 4 --cpu")
+    made = read(file)
+    (model,) = made.models
+    assert made.cpu
+    assert model.which.organization.value == "moqe"
     assert (model.options, model.which.model_id) == (
-        {"in_situ_quant": "q4k", "max_seqs": 32},
+        {"in_situ_quant": "q4k", "max_seqs": 4},
         report["model_id"],
     )
 
@@ -127,6 +142,8 @@ REFUSED = [
     (("-f", "x.gguf"), 2, "quantized already"),
     (("--isq", "q9"), 1, "'q9' is no quantization"),
     (("-m", "/no/such/folder"), 1, "no such directory"),
+    (("--topology", "x"), 1, "topology files is not available yet"),
+    (("--device-layers", "0:3"), 1, "not available yet"),
     (("--profile", "best"), 2, "'best' is not one of"),
 ]
 

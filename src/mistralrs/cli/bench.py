@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mistralrs.cli.options import (
     AT_LEAST_0,
@@ -81,6 +82,7 @@ def bench(
 
     with usage():
         refuse_silent(which(kind, model))
+        refuse_fixed(click.get_current_context())
     alone = dict(max_seqs=1, prefix_cache_n=0)
     with start(kind, model, runtime, everywhere, **alone) as runner:
         speeds = [
@@ -93,6 +95,15 @@ def bench(
         print(json.dumps(report(speeds, explained), indent=2))
     else:
         show(speeds, explained)
+
+
+def refuse_fixed(context: click.Context) -> None:
+    """What the measurement sets itself cannot be an option."""
+    for name in ("max_seqs", "prefix_cache_n", "log"):
+        source = context.get_parameter_source(name)
+        if source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
+            flag = name.replace("_", "-")
+            raise click.UsageError(f"bench asks one thing at a time: leave --{flag} out", context)
 
 
 def prefill(runner: "Runner", length: int, iterations: int, warmup: int) -> Speed:

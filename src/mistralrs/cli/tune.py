@@ -1,14 +1,16 @@
 """`mistralrs tune`: which quantization fits this machine's memory."""
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mistralrs.api import later
 from mistralrs.api.errors import NotSupportedError, OutOfMemoryError, RequestError
-from mistralrs.cli.options import GlobalOptions, ModelOptions, RuntimeOptions, takes, words
+from mistralrs.cli.options import AT_LEAST_1, GlobalOptions, ModelOptions, takes, words
 
 if TYPE_CHECKING:
     from mistralrs.load.estimate import Estimate
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 CANDIDATES = ("none", "q8_0", "q6k", "q5k", "q4k", "q3k", "q2k")  # best first
 PREFERRED = {"quality": CANDIDATES[1:], "balanced": CANDIDATES[2:], "fast": CANDIDATES[4:]}
 TIERS = ((16, "baseline"), (8, "near-lossless"), (5, "good"), (4, "acceptable"), (0, "degraded"))
+NOTE = (
+    "sizes are those of weights and recurrent states; Python and torch take some hundred MiB more"
+)
+SEQUENCES = 32  # what run and serve have without --max-seqs
 LEAST = 4096  # tokens of context that a model must have room for, unless its own is shorter
 
 
@@ -55,13 +61,16 @@ class Machine:
 @click.argument(
     "kind", type=click.Choice(("auto", "text", "vision")), default="auto", metavar="[KIND]"
 )
-@takes(ModelOptions, RuntimeOptions, GlobalOptions)
+@click.option(
+    "--max-seqs", default=SEQUENCES, type=AT_LEAST_1, help="Sequences that run at the same time."
+)
+@takes(ModelOptions, GlobalOptions)
 def tune(
     model: ModelOptions,
-    runtime: RuntimeOptions,
     everywhere: GlobalOptions,
     kind: str,
     profile: str,
+    max_seqs: int,
     as_json: bool,
     emit_config: str | None,
 ) -> None:
@@ -71,18 +80,16 @@ def tune(
     those of the weights in memory; the context is what the rest of the
     available memory can hold. --isq asks for a type of your own choice.
     """
-    from mistralrs.cli.start import named_model, usage
+    from mistralrs.cli.start import usage
 
     with usage():
         refuse(model)
-    machine, candidates = compute(model, runtime, everywhere, kind)
+    machine, candidates = compute(model, everywhere, kind, max_seqs)
     wanted = [model.isq.strip().lower()] if model.isq else list(PREFERRED[profile])
     chosen = recommend(candidates, wanted)
-    found = report(
-        named_model(model), profile, machine, mark(candidates, chosen), chosen, bool(model.isq)
-    )
+    found = report(model, max_seqs, profile, machine, candidates, chosen)
     if emit_config:
-        emit(Path(emit_config), found, model)
+        emit(Path(emit_config), found, model, max_seqs)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -98,7 +105,7 @@ def refuse(model: ModelOptions) -> None:
 
 
 def compute(
-    model: ModelOptions, runtime: RuntimeOptions, everywhere: GlobalOptions, kind: str
+    model: ModelOptions, everywhere: GlobalOptions, kind: str, sequences: int
 ) -> tuple[Machine, list[Candidate]]:
     """All candidates on this machine."""
     import torch
@@ -107,9 +114,12 @@ def compute(
     from mistralrs.load.estimate import estimates
     from mistralrs.load.hub import open_repo
     from mistralrs.load.plan import Wish, memory
+    from mistralrs.loaders import loader_of
     from mistralrs.passes.isq import parse
 
     target: Any = which(kind, model)
+    loader_of(target)  # refuses what nothing loads yet
+    later.refuse("Runner", {"num_device_layers": model.device_layers}, later.RUNNER)
     names = list(CANDIDATES)
     own = model.isq and model.isq.strip().lower()
     if own and own not in names:
@@ -126,8 +136,7 @@ def compute(
         dtype=model.dtype,
         device=device,
         experts=model.isq_organization == "moqe",
-        sequences=runtime.max_seqs,
-        snapshots=runtime.prefix_cache_n,
+        sequences=sequences,
     )
     machine = Machine(device.type, *memory(device))
     sizes = estimates(repo, wish, kinds)
@@ -173,43 +182,52 @@ def recommend(candidates: list[Candidate], wanted: list[str]) -> Candidate:
     )
 
 
-def mark(candidates: list[Candidate], chosen: Candidate) -> list[dict[str, Any]]:
-    """The candidates as JSON, one of them recommended."""
-    return [{**asdict(one), "recommended": one == chosen} for one in candidates]
-
-
 def report(
-    name: str,
+    model: ModelOptions,
+    sequences: int,
     profile: str,
     machine: Machine,
-    candidates: list[dict[str, Any]],
+    candidates: list[Candidate],
     chosen: Candidate,
-    asked: bool,
 ) -> dict[str, Any]:
     """Everything as JSON."""
-    flag = "" if chosen.isq == "none" else f" --isq {chosen.isq}"
-    warnings = []
-    if not chosen.context_is_model_max:
-        warnings.append(
-            f"there is room for {chosen.max_context_tokens:,} tokens, less than the model takes"
-        )
+    from mistralrs.cli.start import named_model
+
+    name, room = named_model(model), chosen.max_context_tokens
+    isq = None if chosen.isq == "none" else chosen.isq
+    short = [] if chosen.context_is_model_max else [f"there is room for {room:,} tokens alone"]
     return dict(
         model_id=name,
         profile=profile,
         backend=machine.backend,
-        candidates=candidates,
-        recommended_isq=None if chosen.isq == "none" else chosen.isq,
+        candidates=[{**asdict(one), "recommended": one == chosen} for one in candidates],
+        recommended_isq=isq,
         device_layers=None,
         device_layers_cli=None,
         paged_attn_mode="auto",
-        recommended_command=f"mistralrs serve -m {name}{flag}",
+        recommended_command=" ".join(
+            ["mistralrs serve -m", shlex.quote(name), *flags(model, sequences, isq)]
+        ),
         total_vram_bytes=machine.total,
         available_vram_bytes=machine.available,
-        warnings=warnings,
-        notes=[
-            "sizes are those of weights and recurrent states; the process takes about 0.4 GiB more"
-        ],
+        warnings=short,
+        notes=[NOTE],
     )
+
+
+def flags(model: ModelOptions, sequences: int, isq: str | None) -> list[str]:
+    """The options of the command line that the sizes hold for."""
+    given = {
+        "--arch": model.arch,
+        "--dtype": None if model.dtype == "auto" else model.dtype,
+        "--tokenizer": model.tokenizer,
+        "--hf-cache": model.hf_cache,
+        "--isq": isq,
+        "--isq-organization": model.isq_organization if isq else None,
+        "--max-seqs": None if sequences == SEQUENCES else str(sequences),
+    }
+    words = [f"{name} {shlex.quote(value)}" for name, value in given.items() if value]
+    return [*words, *(["--cpu"] if model.cpu else [])]
 
 
 def show(found: dict[str, Any]) -> None:
@@ -238,27 +256,24 @@ def show(found: dict[str, Any]) -> None:
     print(found["recommended_command"])
 
 
-def emit(path: Path, found: dict[str, Any], model: ModelOptions) -> None:
+def emit(path: Path, found: dict[str, Any], model: ModelOptions, sequences: int) -> None:
     """Write the recommendation as a file for from-config."""
-    lines = [
-        'command = "serve"',
-        "",
-        "[server]",
-        "",
-        "[runtime]",
-        "max_seqs = 32",
-        "",
-        "[[models]]",
-    ]
-    lines += [
-        'kind = "auto"',
-        f"model_id = {json.dumps(found['model_id'])}",
-        f'dtype = "{model.dtype}"',
-    ]
-    if found["recommended_isq"]:
-        lines += ["", "[models.quantization]", f'in_situ_quant = "{found["recommended_isq"]}"']
-    if model.cpu:
-        lines += ["", "[models.device]", "cpu = true"]
+    own = {name: getattr(model, name) for name in ("arch", "tokenizer", "dtype")}
+    isq = found["recommended_isq"]
+    tables = {
+        "[server]": {},
+        "[runtime]": {"max_seqs": sequences},
+        "[[models]]": {"kind": "auto", "model_id": found["model_id"], **own},
+        "[models.quantization]": {
+            "in_situ_quant": isq,
+            "isq_organization": model.isq_organization if isq else None,
+        },
+        "[models.device]": {"cpu": model.cpu or None, "hf_cache": model.hf_cache},
+    }
+    lines = ['command = "serve"']
+    for head, values in tables.items():
+        lines += ["", head]
+        lines += [f"{k} = {json.dumps(v)}" for k, v in values.items() if v is not None]
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:

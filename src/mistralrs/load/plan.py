@@ -75,10 +75,12 @@ def plan(model: nn.Module, cfg: Config, weights: int, dtype: torch.dtype, wish: 
     longest = context(cfg)
     wanted = tokens(wish, total, available, fixed, per_token, longest)
     least = min(longest, wish.budget.tokens or wish.budget.expected)
-    if available - fixed < least * per_token or wanted < least:
+    asked = wanted if wish.budget.tokens or wish.budget.megabytes else 0
+    need = max(least, asked)
+    if available - fixed < need * per_token or wanted < least:
         raise OutOfMemoryError(
-            f"the model does not fit: weights and states {size(fixed)} and {least} tokens of cache at "
-            f"{per_token} B each ({size(least * per_token)}) against {size(available)} available on "
+            f"the model does not fit: weights and states {size(fixed)} and {need} tokens of cache at "
+            f"{per_token} B each ({size(need * per_token)}) against {size(available)} available on "
             f"{wish.device} and a cache budget of {max(wanted, 0)} tokens; use a smaller or quantized "
             "model, pass a smaller pa_ctxt_len or max_seqs, or free memory"
         )
