@@ -299,6 +299,24 @@ def test_call(demo, case):
     assert_typed(caught, errors.MistralRsError, message)
 
 
+EXTREMES = [  # the ends of what a request may ask for
+    dict(temperature=1e6), dict(temperature=1.01e-7), dict(temperature=1e-300), dict(repetition_penalty=1e6),
+    dict(repetition_penalty=1e-6), dict(frequency_penalty=1e6), dict(presence_penalty=-1e6),
+    dict(logit_bias={3: 1e30, 4: -1e30}, repetition_penalty=1e6),
+    dict(logit_bias=dict.fromkeys(range(500), -1e+30)),
+    dict(dry_multiplier=1e6, dry_base=1e6, dry_allowed_length=0), dict(top_k=10**400), dict(seed=-(10**400)),
+    dict(max_tokens=10**400, stop_seqs=["e"]), dict(logprobs=True, top_logprobs=10**400), dict(top_p=1e-300),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", EXTREMES, ids=str)
+def test_extremes_are_answered(demo, rules):
+    """Finite scores whatever the rules, and JSON that any parser reads."""
+    response = demo.send_chat_completion_request(chat(**{"max_tokens": 6, "seed": 1} | rules))
+    assert response.choices[0].finish_reason in ("stop", "length")
+    assert json.loads(json.dumps(response.to_dict(), allow_nan=False))
+
+
 def test_a_chat_without_a_template(tmp_path):
     folder = Path(shutil.copytree(model_path(), tmp_path / "model"))
     remove("chat_template.jinja")(folder)

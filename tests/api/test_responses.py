@@ -144,3 +144,12 @@ def test_repr_and_equality():
         "function=CalledFunction(name='f', arguments='{\"x\": 1}'))"
     )
     assert Usage(5, 3, 8) == Usage(5, 3, 8) != USAGE
+
+
+def test_impossible_tokens_are_valid_json():
+    """A model may give a token no chance at all; JSON has no infinity, and OpenAI writes -9999."""
+    never = TopLogprob(8, float("-inf"), "e")
+    token = ResponseLogprob("e", float("-inf"), [101], [never])
+    assert token.logprob == never.logprob == float("-inf")
+    shown = json.loads(json.dumps(token.to_dict(), allow_nan=False))
+    assert (shown["logprob"], shown["top_logprobs"][0]["logprob"]) == (-9999.0, -9999.0)

@@ -9,6 +9,7 @@ import time
 import httpx
 import pytest
 
+from mistralrs import Runner, Which
 from mistralrs.api.enums import ToolCallType
 from mistralrs.api.responses import (
     CalledFunction,
@@ -17,6 +18,7 @@ from mistralrs.api.responses import (
     Delta,
     ToolCallResponse,
 )
+from mistralrs.demo import model_path
 from mistralrs.server.chat import Spelling
 from mistralrs.server.guard import Limits
 from tests.server.conftest import Live
@@ -169,6 +171,25 @@ def test_models_come_and_go(http, demo):
     assert http.post("/v1/models/unload", json={"model_id": name}).status_code == 200
     assert http.post(PATH, json=CHAT).status_code == 200  # loads it again
     assert http.post("/v1/models/status", json={"model_id": "x"}).status_code == 404
+
+
+QUANTIZED = [
+    ({"ggml_type": "q8_0"}, 200, "quantized to q8_0"),
+    ({"ggml_type": "q99"}, 400, "q99"),
+    ({"ggml_type": "q8_0", "model_id": "nobody"}, 404, "no model 'nobody'"),
+    ({}, 400, "ggml_type"),
+]
+
+
+def test_quantized_anew():
+    """Requests go on with the new weights; what cannot be done changes nothing."""
+    with Runner(Which.Plain(model_id=str(model_path())), pa_ctxt_len=512) as runner:
+        with Live(runner) as live, httpx.Client(base_url=live.url, timeout=120) as http:
+            for body, status, text in QUANTIZED:
+                found = http.post("/re_isq", json=body)
+                assert (found.status_code, text in found.text) == (status, True), found.text
+                assert http.post(PATH, json=CHAT).status_code == 200
+        assert "q8_0" in str(runner.explain()).lower()
 
 
 def test_keys(locked):
