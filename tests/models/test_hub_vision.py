@@ -19,6 +19,10 @@ QWEN = dict(
     max_window_layers=28, use_sliding_window=False, sliding_window=32768, tie_word_embeddings=True,
     rope_scaling={"type": "mrope", "mrope_section": [16, 24, 24]}, image_token_id=151655,
 )  # fmt: skip
+QWEN3 = dict(
+    vocab_size=151936, num_attention_heads=32, head_dim=128, rope_theta=5e6, max_position_embeddings=262144,
+    rope_scaling={"rope_type": "default", "mrope_interleaved": True, "mrope_section": [24, 20, 20]},
+)  # fmt: skip
 
 HUB = {
     "llava-1.5-7b-hf": dict(
@@ -66,6 +70,27 @@ HUB = {
             out_hidden_size=2048, patch_size=14, spatial_merge_size=2, spatial_patch_size=14, window_size=112,
             fullatt_block_indexes=[7, 15, 23, 31], tokens_per_second=2, temporal_patch_size=2,
         ),
+    ),
+    "Qwen3-VL-4B-Instruct": dict(
+        architectures=["Qwen3VLForConditionalGeneration"], model_type="qwen3_vl", image_token_id=151655,
+        text_config=QWEN3 | dict(
+            model_type="qwen3_vl_text", hidden_size=2560, intermediate_size=9728, num_hidden_layers=36,
+            num_key_value_heads=8, tie_word_embeddings=True,
+        ),
+        tie_word_embeddings=True,
+        vision_config=dict(
+            model_type="qwen3_vl", depth=24, hidden_size=1024, intermediate_size=4096, out_hidden_size=2560,
+            deepstack_visual_indexes=[5, 11, 17],
+        ),
+    ),
+    "Qwen3-VL-30B-A3B-Instruct": dict(
+        architectures=["Qwen3VLMoeForConditionalGeneration"], model_type="qwen3_vl_moe", image_token_id=151655,
+        text_config=QWEN3 | dict(
+            model_type="qwen3_vl_moe_text", hidden_size=2048, intermediate_size=6144, num_hidden_layers=48,
+            num_key_value_heads=4, num_experts=128, num_experts_per_tok=8, moe_intermediate_size=768,
+        ),
+        tie_word_embeddings=False,
+        vision_config=dict(model_type="qwen3_vl_moe", out_hidden_size=2048),
     ),
     "SmolVLM-Instruct": dict(
         architectures=["Idefics3ForConditionalGeneration"], model_type="idefics3", image_token_id=49153,

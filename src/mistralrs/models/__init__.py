@@ -56,6 +56,8 @@ MEDIA = {
     "mistral3": Entry("Mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
     "qwen2_5_vl": Entry("Qwen2_5VL", "Qwen2_5_VLForConditionalGeneration", "qwen2_5vl"),
     "qwen2_vl": Entry("Qwen2VL", "Qwen2VLForConditionalGeneration", "qwen2vl"),
+    "qwen3_vl": Entry("Qwen3VL", "Qwen3VLForConditionalGeneration", "Qwen3VL"),
+    "qwen3_vl_moe": Entry("Qwen3VLMoe", "Qwen3VLMoeForConditionalGeneration", "Qwen3VLMoE"),
     "smolvlm": Entry("SmolVLM", "SmolVLMForConditionalGeneration", "smolvlm"),
 }
 
