@@ -131,6 +131,36 @@ HUB = {
             num_hidden_layers=24, image_size=1540, patch_size=14, rope_theta=10000.0, hidden_act="silu",
         ),
     ),
+    "LFM2-VL-1.6B": dict(
+        architectures=["Lfm2VlForConditionalGeneration"], model_type="lfm2_vl", downsample_factor=2,
+        image_token_id=396, projector_bias=True, projector_hidden_act="gelu", projector_hidden_size=2560,
+        text_config=dict(
+            model_type="lfm2", hidden_size=2048, block_ff_dim=12288, intermediate_size=12288, num_hidden_layers=16,
+            num_attention_heads=32, num_key_value_heads=8, vocab_size=65536, full_attn_idxs=[2, 5, 8, 10, 12, 14],
+            max_position_embeddings=128000, rope_theta=1000000.0, block_multiple_of=256,
+        ),
+        vision_config=dict(
+            model_type="siglip2_vision_model", hidden_size=1152, intermediate_size=4304, num_hidden_layers=26,
+            num_attention_heads=16, vision_use_head=False,
+        ),
+    ),
+    "Qwen3.5-27B": dict(
+        architectures=["Qwen3_5ForConditionalGeneration"], model_type="qwen3_5", image_token_id=248056,
+        text_config=dict(
+            model_type="qwen3_5_text", hidden_size=5120, intermediate_size=17408, num_attention_heads=24,
+            num_hidden_layers=8, linear_num_value_heads=48, full_attention_interval=4,
+            rope_parameters=dict(
+                rope_type="default", rope_theta=10000000, partial_rotary_factor=0.25, mrope_interleaved=True,
+                mrope_section=[11, 11, 10],
+            ),
+        ),
+        vision_config=dict(model_type="qwen3_5", out_hidden_size=5120),
+    ),
+    "Qwen3.5-35B-A3B": dict(
+        architectures=["Qwen3_5MoeForConditionalGeneration"], model_type="qwen3_5_moe", image_token_id=248056,
+        text_config=dict(model_type="qwen3_5_moe_text", num_hidden_layers=4),
+        vision_config=dict(model_type="qwen3_5_moe", out_hidden_size=2048),
+    ),
 }  # fmt: skip
 
 
@@ -148,7 +178,10 @@ def test_tensors(name):
     model = text(Config(reader.text.raw, text.defaults))
     model.encoder = encoder(reader)
     stored = {k: Lazy.of(t) for k, t in theirs.state_dict().items()}
-    wanted = {k: t.shape for k, t in encoder.checkpoint(reader, stored).items()}
+    stored = encoder.checkpoint(reader, stored)
+    apart = {k: t for k, t in stored.items() if k.startswith("encoder.")}
+    spoken = text.checkpoint(model.cfg, {k: t for k, t in stored.items() if k not in apart})
+    wanted = {k: t.shape for k, t in (spoken | apart).items()}
     declared = {k: tuple(p.shape) for k, p in model.named_parameters()}
     if model.cfg.tie_word_embeddings:
         wanted.pop("lm_head.weight", None)
