@@ -63,6 +63,7 @@ MEDIA = {
     "qwen3_vl": Entry("Qwen3VL", "Qwen3VLForConditionalGeneration", "Qwen3VL"),
     "qwen3_vl_moe": Entry("Qwen3VLMoe", "Qwen3VLMoeForConditionalGeneration", "Qwen3VLMoE"),
     "smolvlm": Entry("SmolVLM", "SmolVLMForConditionalGeneration", "smolvlm"),
+    "voxtral": Entry("Voxtral", "VoxtralForConditionalGeneration", "Voxtral"),
 }
 
 # What `EmbeddingArchitecture` calls by another name: any decoder gives embeddings when its head is left off.
