@@ -27,6 +27,8 @@ def audio_part(samples: Any, rate: int) -> dict[str, Any]:
         raise MediaError(f"samples must be floats or int16, not {values.dtype}")
     if not np.isfinite(values).all():
         raise MediaError("samples must be finite numbers")
+    if not isinstance(rate, int) or rate < 1:
+        raise MediaError(f"rate must be the number of samples in a second, not {rate!r}")
     body = np.ascontiguousarray(values, dtype="<f4").tobytes()
     return {
         "type": "input_audio",

@@ -1,9 +1,8 @@
-"""Voxtral: sounds in pieces of 30 seconds by Whisper's encoder, four of its states to a row, below Mistral's text model."""
+"""Voxtral: sounds in pieces of 30 seconds by Whisper's encoder, four of its states to a row."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
