@@ -75,6 +75,8 @@ def test_dependencies_have_a_reason() -> None:
 
 def arguments(example: str, folder: Path) -> list[str]:
     """What an example needs that cannot do with the demo model: a tiny random one that reads images."""
+    if example == "examples/audio.py":
+        return heard(folder)
     if example != "examples/vision.py":
         return []
     from tests.models.media import case, llava
@@ -82,6 +84,17 @@ def arguments(example: str, folder: Path) -> list[str]:
     model = case.save(llava.CASES[""], case.reference(llava.CASES[""]), folder / "model")
     case.picture(80, 60).save(folder / "photo.png")
     return [str(model), str(folder / "photo.png")]
+
+
+def heard(folder: Path) -> list[str]:
+    """A tiny random model that hears, and a sound."""
+    import soundfile
+
+    from tests.models.media import case, voxtral
+
+    model = case.save(voxtral.CASES[""], case.reference(voxtral.CASES[""]), folder / "model")
+    soundfile.write(folder / "talk.flac", case.sound(1.0), 16000)
+    return [str(model), str(folder / "talk.flac")]
 
 
 @demo_runs

@@ -238,8 +238,8 @@ def test_files_are_decoded_once_and_numbers_follow_content(folders, tmp_path):
     which = Which.VisionPlain(str(folders["llava"]), dtype="f32")
     pipeline = loaders.load(which, Settings(pa_ctxt_len=4096))
     placer, calls = pipeline.prompter.placer, []
-    prepare = placer.processor.prepare
-    placer.processor.prepare = lambda one: calls.append(1) or prepare(one)
+    prepare = placer.processors["image"].prepare
+    placer.processors["image"].prepare = lambda one: calls.append(1) or prepare(one)
     path = tmp_path / "x.png"
 
     def tokens(seed: int) -> tuple[int, ...]:

@@ -29,9 +29,9 @@ batches, and bit for bit after a prefix hit.
 |---|---|---|---|---|---|
 """
 SEEING = """
-## Models that read images
-`Which.VisionPlain` loads these; see [vision.md](vision.md). Each row of parity compares pixels and token ids of the processor, and logits
-with one, two and four images of odd sizes, over several turns, in cut prompts, in batches and after prefix hits.
+## Models that read images or hear
+`Which.VisionPlain` loads these; see [vision.md](vision.md) and [audio.md](audio.md). Each row of parity compares what the processor gives
+and token ids, and logits with one, two and four images or sounds of odd sizes, over several turns, in cut prompts, in batches and after prefix hits.
 
 | Architecture | Class in config.json | `arch=` | File | Lines | Parity rows |
 |---|---|---|---|---|---|

@@ -14,6 +14,7 @@ _NAMES = {
         AgentToolApproval AgentToolApprovalDecision AgentToolMetadata
         CodeExecutionConfig SandboxPolicy ShellConfig ShellSkillMount
     """,
+    "mistralrs.api.audio": "audio_part",
     "mistralrs.api.anymoe": "AnyMoeConfig AnyMoeExpertType",
     "mistralrs.api.enums": """
         AgentPermission AgentToolApprovalDecisionKind AgentToolKind AgentToolSource

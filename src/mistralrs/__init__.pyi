@@ -28,6 +28,9 @@ from mistralrs.api.anymoe import (
 from mistralrs.api.anymoe import (
     AnyMoeExpertType as AnyMoeExpertType,
 )
+from mistralrs.api.audio import (
+    audio_part as audio_part,
+)
 from mistralrs.api.enums import (
     AgentPermission as AgentPermission,
 )

@@ -144,15 +144,21 @@ def own_text(file: Gguf, tokenizer_json: str | None) -> Text:
 def placer_of(
     built: Built, text: Text, template: ChatTemplate | None, max_edge: int | None
 ) -> Placer | None:
-    """What places images in the prompts of a model that reads them."""
+    """What places images and sounds in the prompts of a model that reads them."""
     encoder = built.model.encoder
     if encoder is None:
         return None
     processor = read_config(text.find("processor_config.json"))
-    inner = processor.get("image_processor") or {}
-    files = {**processor, **inner, **read_config(text.find("preprocessor_config.json"))}
+    own = read_config(text.find("preprocessor_config.json"))
+    seen, heard = (
+        {**processor, **(processor.get(name) or {}), **own}
+        for name in ("image_processor", "feature_extractor")
+    )
     try:
-        made = encoder.processor(built.media, files)
+        made = {
+            "image": encoder.processor(built.media, seen),
+            "audio": encoder.listener(built.media, heard),
+        }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, MistralRsError):
             raise
@@ -160,7 +166,13 @@ def placer_of(
             f"preprocessor_config.json or processor_config.json has a value that does not fit ({error!r}): check "
             "what was edited, or download them again"
         ) from error
-    return Placer(made, text.tokenizer, template, encoder.positions, max_edge)
+    return Placer(
+        {kind: one for kind, one in made.items() if one},
+        text.tokenizer,
+        template,
+        encoder.positions,
+        max_edge,
+    )
 
 
 def assemble(

@@ -19,6 +19,10 @@ QWEN = dict(
     max_window_layers=28, use_sliding_window=False, sliding_window=32768, tie_word_embeddings=True,
     rope_scaling={"type": "mrope", "mrope_section": [16, 24, 24]}, image_token_id=151655,
 )  # fmt: skip
+QWEN3 = dict(
+    vocab_size=151936, num_attention_heads=32, head_dim=128, rope_theta=5e6, max_position_embeddings=262144,
+    rope_scaling={"rope_type": "default", "mrope_interleaved": True, "mrope_section": [24, 20, 20]},
+)  # fmt: skip
 
 HUB = {
     "llava-1.5-7b-hf": dict(
@@ -67,6 +71,27 @@ HUB = {
             fullatt_block_indexes=[7, 15, 23, 31], tokens_per_second=2, temporal_patch_size=2,
         ),
     ),
+    "Qwen3-VL-4B-Instruct": dict(
+        architectures=["Qwen3VLForConditionalGeneration"], model_type="qwen3_vl", image_token_id=151655,
+        text_config=QWEN3 | dict(
+            model_type="qwen3_vl_text", hidden_size=2560, intermediate_size=9728, num_hidden_layers=36,
+            num_key_value_heads=8, tie_word_embeddings=True,
+        ),
+        tie_word_embeddings=True,
+        vision_config=dict(
+            model_type="qwen3_vl", depth=24, hidden_size=1024, intermediate_size=4096, out_hidden_size=2560,
+            deepstack_visual_indexes=[5, 11, 17],
+        ),
+    ),
+    "Qwen3-VL-30B-A3B-Instruct": dict(
+        architectures=["Qwen3VLMoeForConditionalGeneration"], model_type="qwen3_vl_moe", image_token_id=151655,
+        text_config=QWEN3 | dict(
+            model_type="qwen3_vl_moe_text", hidden_size=2048, intermediate_size=6144, num_hidden_layers=48,
+            num_key_value_heads=4, num_experts=128, num_experts_per_tok=8, moe_intermediate_size=768,
+        ),
+        tie_word_embeddings=False,
+        vision_config=dict(model_type="qwen3_vl_moe", out_hidden_size=2048),
+    ),
     "SmolVLM-Instruct": dict(
         architectures=["Idefics3ForConditionalGeneration"], model_type="idefics3", image_token_id=49153,
         scale_factor=3, tie_word_embeddings=False,
@@ -106,6 +131,36 @@ HUB = {
             num_hidden_layers=24, image_size=1540, patch_size=14, rope_theta=10000.0, hidden_act="silu",
         ),
     ),
+    "LFM2-VL-1.6B": dict(
+        architectures=["Lfm2VlForConditionalGeneration"], model_type="lfm2_vl", downsample_factor=2,
+        image_token_id=396, projector_bias=True, projector_hidden_act="gelu", projector_hidden_size=2560,
+        text_config=dict(
+            model_type="lfm2", hidden_size=2048, block_ff_dim=12288, intermediate_size=12288, num_hidden_layers=16,
+            num_attention_heads=32, num_key_value_heads=8, vocab_size=65536, full_attn_idxs=[2, 5, 8, 10, 12, 14],
+            max_position_embeddings=128000, rope_theta=1000000.0, block_multiple_of=256,
+        ),
+        vision_config=dict(
+            model_type="siglip2_vision_model", hidden_size=1152, intermediate_size=4304, num_hidden_layers=26,
+            num_attention_heads=16, vision_use_head=False,
+        ),
+    ),
+    "Qwen3.5-27B": dict(
+        architectures=["Qwen3_5ForConditionalGeneration"], model_type="qwen3_5", image_token_id=248056,
+        text_config=dict(
+            model_type="qwen3_5_text", hidden_size=5120, intermediate_size=17408, num_attention_heads=24,
+            num_hidden_layers=8, linear_num_value_heads=48, full_attention_interval=4,
+            rope_parameters=dict(
+                rope_type="default", rope_theta=10000000, partial_rotary_factor=0.25, mrope_interleaved=True,
+                mrope_section=[11, 11, 10],
+            ),
+        ),
+        vision_config=dict(model_type="qwen3_5", out_hidden_size=5120),
+    ),
+    "Qwen3.5-35B-A3B": dict(
+        architectures=["Qwen3_5MoeForConditionalGeneration"], model_type="qwen3_5_moe", image_token_id=248056,
+        text_config=dict(model_type="qwen3_5_moe_text", num_hidden_layers=4),
+        vision_config=dict(model_type="qwen3_5_moe", out_hidden_size=2048),
+    ),
 }  # fmt: skip
 
 
@@ -123,7 +178,10 @@ def test_tensors(name):
     model = text(Config(reader.text.raw, text.defaults))
     model.encoder = encoder(reader)
     stored = {k: Lazy.of(t) for k, t in theirs.state_dict().items()}
-    wanted = {k: t.shape for k, t in encoder.checkpoint(reader, stored).items()}
+    stored = encoder.checkpoint(reader, stored)
+    apart = {k: t for k, t in stored.items() if k.startswith("encoder.")}
+    spoken = text.checkpoint(model.cfg, {k: t for k, t in stored.items() if k not in apart})
+    wanted = {k: t.shape for k, t in (spoken | apart).items()}
     declared = {k: tuple(p.shape) for k, p in model.named_parameters()}
     if model.cfg.tie_word_embeddings:
         wanted.pop("lm_head.weight", None)

@@ -1,4 +1,4 @@
-"""Every family that reads images against transformers: pixels, token ids, and logits however tokens are batched."""
+"""Every family that reads media against transformers: pixels, token ids, and logits however tokens are batched."""
 
 import pkgutil
 from importlib import import_module
@@ -6,17 +6,17 @@ from importlib import import_module
 import pytest
 import torch
 
-from mistralrs import ChatCompletionRequest, Which
+from mistralrs import ChatCompletionRequest, Which, audio_part
 from mistralrs.engine import batch
 from mistralrs.engine.media import Encoded
-from mistralrs.engine.memory import Pages
+from mistralrs.engine.memory import Pages, Slots
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
 from mistralrs.loaders import load
 from mistralrs.nn.media import is_media
 from mistralrs.pipeline import Settings
 from tests.models import media
-from tests.models.media.case import picture, reference, save, tokenizer
+from tests.models.media.case import picture, reference, save, sound, tokenizer
 
 CASES = {
     f"{module.name} {name}".strip(): case
@@ -25,29 +25,42 @@ CASES = {
     for name, case in import_module(f"{media.__name__}.{module.name}").CASES.items()
 }
 SIZES = ((90, 70), (57, 131), (301, 40), (28, 29))  # odd ones, wide, tall and small
+SECONDS = (0.31, 1.7, 0.0503, 2.4001)
 
 
-def image(number: int) -> dict:
-    return {"type": "image", "image": picture(*SIZES[number], seed=number)}
+def medium(kind: str, number: int) -> object:
+    """What the processor of transformers gets."""
+    if kind == "image":
+        return picture(*SIZES[number], seed=number)
+    return sound(SECONDS[number], seed=number)
+
+
+def part(kind: str, number: int) -> dict:
+    """The same as a part of a message."""
+    one = medium(kind, number)
+    return audio_part(one, 16000) if kind == "audio" else {"type": "image", "image": one}
 
 
 def text(words: str) -> dict:
     return {"type": "text", "text": words}
 
 
-# Conversations by name: contents of user turns, answered by "Yes." except the last.
+# Conversations by name: contents of user turns, answered by "Yes." except the last; a number is a medium.
 TALKS = {
-    "one image": [[image(0), text("What is this?")]],
-    "two images": [[text("From "), image(1), text(" to "), image(2), text(": what changed?")]],
-    "four images": [[image(0), image(1), image(2), image(3), text("Compare.")]],
-    "several turns": [[image(1), text("A cat?")], "Sure?", [text("And this? "), image(0)]],
+    "one image": [[0, text("What is this?")]],
+    "two images": [[text("From "), 1, text(" to "), 2, text(": what changed?")]],
+    "four images": [[0, 1, 2, 3, text("Compare.")]],
+    "several turns": [[1, text("A cat?")], "Sure?", [text("And this? "), 0]],
     "no image": ["Hello."],
 }
 
 
-def messages(talk: str) -> list[dict]:
+def messages(talk: str, kind: str) -> list[dict]:
     turns = []
-    for content in TALKS[talk]:
+    for parts in TALKS[talk]:
+        content = parts
+        if not isinstance(parts, str):
+            content = [part(kind, one) if isinstance(one, int) else one for one in parts]
         turns += [{"role": "user", "content": content}, {"role": "assistant", "content": "Yes."}]
     return turns[:-1]
 
@@ -66,19 +79,25 @@ class Subject:
         self.processor = case.processor(self.words)
 
     def prompt(self, talk):
-        return self.pipeline.prompter.chat(ChatCompletionRequest(messages(talk), max_tokens=5))
+        request = ChatCompletionRequest(messages(talk, self.case.kind), max_tokens=5)
+        return self.pipeline.prompter.chat(request)
 
     def expected(self, talk):
         """Inputs of transformers for a conversation."""
-        rendered = self.words.apply_chat_template(
-            messages(talk), tokenize=False, add_generation_prompt=True
-        )
-        parts = [p for m in messages(talk) if isinstance(m["content"], list) for p in m["content"]]
-        images = [p["image"] for p in parts if p["type"] == "image"]
-        if not images:
+        kind = self.case.kind
+        turns = messages(talk, kind)
+        for turn in turns:
+            if isinstance(turn["content"], list):
+                turn["content"] = [
+                    p if p["type"] == "text" else {"type": kind} for p in turn["content"]
+                ]
+        rendered = self.words.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        numbers = [one for parts in TALKS[talk] for one in parts if isinstance(one, int)]
+        if not numbers:
             return dict(self.words(rendered, return_tensors="pt", add_special_tokens=False))
+        media = {f"{kind}s" if kind == "image" else kind: [medium(kind, n) for n in numbers]}
         inputs = dict(
-            self.processor(text=rendered, images=images, return_tensors="pt", **self.case.options)
+            self.processor(text=rendered, **media, return_tensors="pt", **self.case.options)
         )
         return self.case.extra(inputs)
 
@@ -92,8 +111,14 @@ class Subject:
         with torch.inference_mode():
             return self.hf(**inputs).logits[0]
 
-    def scheduler(self, pages=64, first=0):
-        return Scheduler(Pages(pages, 16), 8, 512)
+    @property
+    def copy(self):
+        """Copies recurrent states; None for a model without."""
+        return self.pipeline.built.copy
+
+    def scheduler(self, pages=64):
+        slots = self.copy and Slots(4, 4, self.copy)
+        return Scheduler(Pages(pages, 16), 4, 512, slots)
 
     def start(self, scheduler, prompt):
         job = Job(prompt, lambda: None, lambda piece: None)
@@ -131,9 +156,8 @@ def subject(request, tmp_path_factory):
 @pytest.mark.parametrize("talk", [t for t in TALKS if t != "no image"])
 def test_processor(subject, talk):
     prompt, expected = subject.prompt(talk), subject.expected(talk)
-    placeholder = subject.words.convert_tokens_to_ids(
-        subject.pipeline.prompter.placer.processor.placeholder
-    )
+    processor = subject.pipeline.prompter.placer.processors[subject.case.kind]
+    placeholder = subject.words.convert_tokens_to_ids(processor.placeholder)
     ids = [placeholder if is_media(id) else id for id in prompt.tokens]
     assert ids == expected["input_ids"][0].tolist()
     ours, theirs = subject.case.pixels
@@ -164,6 +188,8 @@ def test_batch_and_prefix(subject):
     both = subject.step(scheduler, turns)
     for found, talk in zip(both, ("several turns", "two images"), strict=True):
         assert (found - subject.logits(talk)).abs().max() <= subject.case.limit
+    if subject.copy:  # states are kept where a chunk ended
+        subject.run(scheduler, subject.start(scheduler, first), 512)
     again = subject.start(scheduler, first)
     assert again.computed == (len(first.tokens) - 1) // 16 * 16
     rest = subject.run(scheduler, again, 512)
@@ -176,6 +202,6 @@ def test_prefix_ends_at_another_image(subject):
     subject.run(scheduler, subject.start(scheduler, first), 512)
     hit = subject.start(scheduler, second)
     shared = next(i for i, (a, b) in enumerate(zip(first.tokens, second.tokens)) if a != b)
-    assert hit.computed == shared // 16 * 16
+    assert hit.computed == (0 if subject.copy else shared // 16 * 16)
     found = subject.run(scheduler, hit, 512)
     assert (found - subject.logits("four images")[-len(found) :]).abs().max() <= subject.case.limit

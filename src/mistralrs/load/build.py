@@ -145,7 +145,7 @@ def draw(raw: Mapping[str, Any], wish: Wish) -> Drawn:
 def media_config(raw: Mapping[str, Any], encoder: type[Encoder]) -> Config:
     """config.json of a model with an encoder; its text_config is complete, also where it was the file's top level."""
     own = raw.get("text_config") or {}
-    for name in ("text_config", "vision_config"):
+    for name in ("text_config", "vision_config", "audio_config"):
         if not isinstance(raw.get(name) or {}, Mapping):
             raise ConfigError(f"config.json: {name} must be an object, not {raw[name]!r}")
     above = {k: v for k, v in raw.items() if not k.endswith("_config") and k != "architectures"}

@@ -40,6 +40,7 @@ REGISTRY = {
     "phi3": Entry("Phi3", "Phi3ForCausalLM", "phi3"),
     "phimoe": Entry("Phimoe", "PhiMoEForCausalLM", "phi3.5moe"),
     "qwen2": Entry("Qwen2", "Qwen2ForCausalLM", "qwen2"),
+    "qwen3_5_text": Entry("Qwen3_5", "Qwen3_5ForCausalLM", "qwen3_5"),
     "qwen3": Entry("Qwen3", "Qwen3ForCausalLM", "qwen3"),
     "qwen3_moe": Entry("Qwen3Moe", "Qwen3MoeForCausalLM", "qwen3moe"),
     "qwen3_next": Entry("Qwen3Next", "Qwen3NextForCausalLM", "qwen3next"),
@@ -51,12 +52,18 @@ REGISTRY = {
 MEDIA = {
     "gemma3": Entry("Gemma3", "Gemma3ForConditionalGeneration", "gemma3"),
     "idefics3": Entry("Idefics3", "Idefics3ForConditionalGeneration", "idefics3"),
+    "lfm2_vl": Entry("Lfm2VL", "Lfm2VlForConditionalGeneration", "lfm2vl"),
     "llava": Entry("Llava", "LlavaForConditionalGeneration", "llava"),
     "llava_next": Entry("LlavaNext", "LlavaNextForConditionalGeneration", "llava-next"),
     "mistral3": Entry("Mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
     "qwen2_5_vl": Entry("Qwen2_5VL", "Qwen2_5_VLForConditionalGeneration", "qwen2_5vl"),
     "qwen2_vl": Entry("Qwen2VL", "Qwen2VLForConditionalGeneration", "qwen2vl"),
+    "qwen3_5": Entry("Qwen3_5VL", "Qwen3_5ForConditionalGeneration", "Qwen3_5"),
+    "qwen3_5_moe": Entry("Qwen3_5Moe", "Qwen3_5MoeForConditionalGeneration", "Qwen3_5Moe"),
+    "qwen3_vl": Entry("Qwen3VL", "Qwen3VLForConditionalGeneration", "Qwen3VL"),
+    "qwen3_vl_moe": Entry("Qwen3VLMoe", "Qwen3VLMoeForConditionalGeneration", "Qwen3VLMoE"),
     "smolvlm": Entry("SmolVLM", "SmolVLMForConditionalGeneration", "smolvlm"),
+    "voxtral": Entry("Voxtral", "VoxtralForConditionalGeneration", "Voxtral"),
 }
 
 # What `EmbeddingArchitecture` calls by another name: any decoder gives embeddings when its head is left off.

@@ -107,11 +107,13 @@ class MoE(nn.Module):
 class Block(nn.Module):
     """x + mixer(norm(x)), then x + mlp(norm(x))."""
 
+    Delta: type[GatedDeltaNet] = GatedDeltaNet
+
     def __init__(self, cfg: Settings, layer: int):
         super().__init__()
         linear = cfg.layer_types[layer] == "linear_attention"
         self.mixer = "linear_attn" if linear else "self_attn"  # its name in checkpoints
-        self.add_module(self.mixer, GatedDeltaNet(cfg) if linear else GatedAttention(cfg))
+        self.add_module(self.mixer, type(self).Delta(cfg) if linear else GatedAttention(cfg))
         self.mlp = feed_forward(cfg, layer)
         self.input_layernorm = Norm(cfg.hidden_size, cfg.rms_norm_eps)
         self.post_attention_layernorm = Norm(cfg.hidden_size, cfg.rms_norm_eps)

@@ -74,8 +74,8 @@ class Decoder(nn.Module):
     def states(self, batch: Batch) -> Tensor:
         """What the last norm gives [R, D] for the rows in `batch.outputs`."""
         x = self.inputs(batch)
-        for layer in self.model.layers:
-            x = layer(x, batch)
+        for number, layer in enumerate(self.model.layers, 1):
+            x = deepen(layer(x, batch), batch, number)
         return self.model.norm(x[batch.outputs])
 
     def forward(self, batch: Batch) -> Tensor:
@@ -86,3 +86,12 @@ class Decoder(nn.Module):
     def checkpoint(cls, cfg: Settings, tensors: dict[str, Lazy]) -> dict[str, Lazy]:
         """Rename, split or stack checkpoint tensors; most architectures need nothing."""
         return tensors
+
+
+def deepen(x: Tensor, batch: Batch, number: int) -> Tensor:
+    """x [T, D] behind the `number`-th layer, plus the media's columns for it, behind the first D (arXiv 2406.04334)."""
+    dim = x.shape[1]
+    for rows, encoded in batch.media:
+        if encoded.shape[1] > number * dim:
+            x = x.index_add(0, rows, encoded[:, number * dim : (number + 1) * dim].to(x.dtype))
+    return x

@@ -95,9 +95,12 @@ def center_crop(image: Picture, size: Size) -> Picture:
     return image.crop((left, top, left + size[0], top + size[1]))
 
 
-def multiples(size: Size, factor: int, least: int, most: int) -> Size:
-    """The nearest size whose edges are multiples of `factor` with `least` to `most` pixels in all (Qwen2-VL)."""
-    sides = [round(side / factor) * factor for side in size]
+def multiples(size: Size, factor: int, least: int, most: int, edge: int = 0) -> Size:
+    """The nearest size whose edges are multiples of `factor` with `least` to `most` pixels in all (Qwen2-VL).
+
+    Edges are rounded to at least `edge` before pixels are counted.
+    """
+    sides = [max(edge, round(side / factor) * factor) for side in size]
     if math.prod(sides) > most:
         shrink = math.sqrt(math.prod(size) / most)
         sides = [max(factor, math.floor(side / shrink / factor) * factor) for side in size]

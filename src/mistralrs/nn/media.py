@@ -66,7 +66,7 @@ def runs(tokens: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a processor makes of an image."""
+    """What a processor makes of an image or a sound."""
 
     inputs: Mapping[str, Tensor]
     rows: int
@@ -97,6 +97,12 @@ class Processor(Protocol):
         ...
 
 
+class Listener(Processor, Protocol):
+    """The same for sounds: `prepare` reads samples [N], float32 from -1 to 1, at its rate."""
+
+    rate: int  # samples per second
+
+
 class Encoder(nn.Module):
     """The part of a model that reads media. It hangs on an ordinary text model as `decoder.encoder`."""
 
@@ -125,9 +131,14 @@ class Encoder(nn.Module):
         return None
 
     @classmethod
-    def processor(cls, cfg: Any, files: Mapping[str, Any]) -> Processor:
-        """The processor by config.json, and by preprocessor_config.json and processor_config.json merged."""
-        raise NotImplementedError
+    def processor(cls, cfg: Any, files: Mapping[str, Any]) -> Processor | None:
+        """What reads images, by config.json, and by preprocessor_config.json and processor_config.json merged."""
+        return None
+
+    @classmethod
+    def listener(cls, cfg: Any, files: Mapping[str, Any]) -> Listener | None:
+        """What hears sounds, by the same files."""
+        return None
 
     @classmethod
     def checkpoint(cls, cfg: Any, tensors: dict[str, Lazy]) -> dict[str, Lazy]:

@@ -33,7 +33,7 @@ class Prompter:
     context: int | None = None  # tokens; None is unlimited
     seed: int = 0  # for requests that name none
     rows: int | None = None  # of the embedding; None is as many as the tokenizer has tokens
-    placer: Placer | None = None  # of images; None: the model reads only text
+    placer: Placer | None = None  # of media; None: the model reads only text
 
     def chat(self, request: ChatCompletionRequest) -> Prompt:
         """Render the messages and tokenize them; the template brings its own special tokens."""
@@ -48,9 +48,9 @@ class Prompter:
             tokens = self.tokenizer.encode(text, special=False)
             return self._prompt(request, text, tokens, rules.top_logprobs(request))
         messages, parts = self.placer.arrange(request.messages)
-        text, images = self.render(request, messages), self.placer.read(parts)
-        text = self.placer.expand(text, images)
-        tokens, media = self.placer.place(self.tokenizer.encode(text, special=False), images)
+        text, shown = self.render(request, messages), self.placer.read(parts)
+        text = self.placer.expand(text, shown)
+        tokens, media = self.placer.place(self.tokenizer.encode(text, special=False), shown)
         prompt = self._prompt(request, text, tokens, rules.top_logprobs(request))
         kept = tuple(whole(prompt.tokens))
         return replace(
@@ -136,10 +136,10 @@ def fit(
         return tokens
     if not truncate:
         shown = sum(map(is_media, tokens))
-        images = f" ({shown} of them for images, which max_edge makes smaller)" if shown else ""
+        media = f" ({shown} of them for images or sounds; max_edge makes images smaller)"
         raise ContextLengthError(
-            f"the prompt has {len(tokens)} tokens{images}, but the maximum length of this model is {context}; "
-            "shorten it, or set truncate_sequence=True to keep its end"
+            f"the prompt has {len(tokens)} tokens{media if shown else ''}, but the maximum length of this model is "
+            f"{context}; shorten it, or set truncate_sequence=True to keep its end"
         )
     reserve = 1 if max_tokens is None else min(max_tokens, context)
     return tokens[-max(context - reserve, 1) :]

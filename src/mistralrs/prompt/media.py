@@ -1,17 +1,19 @@
-"""Images of a request: where they stand in the text, what the encoder reads, which ids stand for them."""
+"""Images and sounds of a request: where they stand in the text, what the encoder reads, which ids stand for them."""
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count, groupby
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from mistralrs.api.errors import ConfigError, MediaError, RequestError, TemplateError
-from mistralrs.nn.media import Media, Prepared, Processor, is_media, number_of, row_of
+from mistralrs.nn.media import Listener, Media, Prepared, Processor, is_media, number_of, row_of
+from mistralrs.prompt.audio import open_sound
 from mistralrs.prompt.fetch import Access, short
 from mistralrs.prompt.messages import Message
 from mistralrs.prompt.picture import in_memory, open_picture
@@ -20,7 +22,9 @@ from mistralrs.prompt.tokenizer import Tokenizer
 
 Positions = Callable[[Sequence[int], Mapping[int, Media]], Tensor | None]
 Part = Mapping[str, Any]
-IMAGES = ("image", "image_url")
+KINDS = {"image": "image", "image_url": "image", "audio_url": "audio", "input_audio": "audio"}
+NOUNS = {"image": "image", "audio": "sound"}
+Shown = Sequence[tuple[str, Prepared]]  # kind and content of the media of a request, in order
 KNOWN = 1 << 16  # numbers of media that are remembered
 
 
@@ -32,9 +36,9 @@ class Form:
     text: bool
 
     @classmethod
-    def of(cls, template: ChatTemplate | None, marker: str) -> "Form":
+    def of(cls, template: ChatTemplate | None, marker: str, kind: str = "image") -> "Form":
         """By what the template makes of a message of each form."""
-        parts = [{"type": "image"}, {"type": "text", "text": "Probe"}]
+        parts = [{"type": kind}, {"type": "text", "text": "Probe"}]
         shown = rendered(template, parts)
         return cls(
             shown.count(marker) == 1 and "Probe" in shown and "'type'" not in shown,
@@ -69,49 +73,54 @@ class Numbers:
 
 
 class Kept:
-    """Prepared images by the hash of their files; the least recently used go when they take too much memory."""
+    """Prepared media by the hash of their files; the least recently used go when they take too much memory."""
 
     def __init__(self, budget: int = 256 << 20):
-        self.images: OrderedDict[bytes, Prepared] = OrderedDict()
+        self.media: OrderedDict[bytes, Prepared] = OrderedDict()
         self.budget, self.size, self.lock = budget, 0, threading.Lock()
 
     def get(self, key: bytes) -> Prepared | None:
-        """A prepared image, if it is still there."""
+        """A prepared medium, if it is still there."""
         with self.lock:
-            if key in self.images:
-                self.images.move_to_end(key)
-            return self.images.get(key)
+            if key in self.media:
+                self.media.move_to_end(key)
+            return self.media.get(key)
 
-    def put(self, key: bytes, image: Prepared) -> None:
-        """Keep an image, unless it alone is too large."""
+    def put(self, key: bytes, one: Prepared) -> None:
+        """Keep a medium, unless it alone is too large."""
         with self.lock:
-            if key in self.images or image.nbytes > self.budget:
+            if key in self.media or one.nbytes > self.budget:
                 return
-            self.images[key] = image
-            self.size += image.nbytes
+            self.media[key] = one
+            self.size += one.nbytes
             while self.size > self.budget:
-                self.size -= self.images.popitem(last=False)[1].nbytes
+                self.size -= self.media.popitem(last=False)[1].nbytes
 
 
 class Placer:
-    """Places the images of requests in the prompts of one model. One instance serves any number of threads."""
+    """Places the media of requests in the prompts of one model. One instance serves any number of threads."""
 
     def __init__(
         self,
-        processor: Processor,
+        processors: Mapping[str, Processor],  # by kind
         tokenizer: Tokenizer,
         template: ChatTemplate | None,
         positions: Positions = lambda tokens, media: None,
         max_edge: int | None = None,
         access: Access = Access(),  # noqa: B008 (a value, never changed)
     ):
-        self.processor, self.positions, self.max_edge = processor, positions, max_edge
+        self.processors, self.positions, self.max_edge = processors, positions, max_edge
         self.access, self.numbers, self.kept = access, Numbers(), Kept()
-        self.form = Form.of(template, processor.marker(0))
-        id = tokenizer.id(processor.placeholder)
+        self.forms = {k: Form.of(template, p.marker(0), k) for k, p in processors.items()}
+        self.ids = {kind: self.id(tokenizer, kind) for kind in processors}
+
+    def id(self, tokenizer: Tokenizer, kind: str) -> int:
+        """The id of the token that stands for a row."""
+        token = self.processors[kind].placeholder
+        id = tokenizer.id(token)
         if id is None:
-            raise ConfigError(f"the tokenizer has no token '{processor.placeholder}' for images")
-        self.id = id
+            raise ConfigError(f"the tokenizer has no token '{token}' for {NOUNS[kind]}s")
+        return id
 
     def arrange(self, messages: str | Sequence[Part]) -> tuple[list[Message], list[Part]]:
         """Messages as the template takes them, and the media parts in the order of their markers."""
@@ -125,104 +134,149 @@ class Placer:
                 parts = [{"type": "text", "text": parts}]
             shown = [part for part in parts or () if part["type"] != "text"]
             if parts is not None:
-                parts = self.content(self.marked(f"messages[{index}]", parts, len(media)))
+                parts = self.content(self.marked(f"messages[{index}]", parts, media))
             media += shown
             out.append({**message, "content": parts})
         return out, media
 
-    def marked(self, where: str, parts: Sequence[Part], before: int) -> list[Part]:
-        """Parts with a marker for every image that the texts do not mark themselves."""
-        for part in parts:
-            if part["type"] not in ("text", *IMAGES):
-                raise MediaError(
-                    f"{where} has a part of type {part['type']}, but this model reads only images"
-                )
-        markers = [self.processor.marker(before + i) for i in range(len(parts))]
-        images = sum(part["type"] != "text" for part in parts)
+    def marked(self, where: str, parts: Sequence[Part], before: Sequence[Part]) -> list[Part]:
+        """Parts with a marker for every medium that the texts do not mark themselves."""
+        self.check(where, parts)
         texts = [part for part in parts if part["type"] == "text"]
-        written = sum(text["text"].count(m) for text in texts for m in dict.fromkeys(markers))
-        if written and written == images:
+        written = sum(
+            text["text"].count(marker) for text in texts for marker in self.markers(parts, before)
+        )
+        media = len(parts) - len(texts)
+        if written and written == media:
             return texts
         if written:
+            nouns = " and ".join(f"{NOUNS[kind]}s" for kind in self.processors)
+            example = next(iter(self.processors.values())).marker(0)
             raise RequestError(
-                f"{where} has {images} images, but its text has {written} of the markers {markers[0]}: write one "
-                "for each image, or none, then they stand where the images are in the list"
+                f"{where} has {media} {nouns}, but its text has {written} of the markers {example}: write one "
+                f"for each {nouns[:-1]}, or none, then they stand where the {nouns} are in the list"
             )
-        if self.form.parts:
-            return [part if part["type"] == "text" else {"type": "image"} for part in parts]
-        names = iter(markers)
-        return [
-            part if part["type"] == "text" else {"type": "marker", "text": next(names)}
-            for part in parts
-        ]
+        count = Counter(KINDS[part["type"]] for part in before)
+        return [part if part["type"] == "text" else self.shown(part, count) for part in parts]
+
+    def check(self, where: str, parts: Sequence[Part]) -> None:
+        """Raise MediaError for a part that this model does not read."""
+        known = " and ".join(f"{NOUNS[kind]}s" for kind in self.processors)
+        for part in parts:
+            if part["type"] != "text" and KINDS[part["type"]] not in self.processors:
+                raise MediaError(
+                    f"{where} has a part of type {part['type']}, but this model reads only {known}"
+                )
+
+    def markers(self, parts: Sequence[Part], before: Sequence[Part]) -> set[str]:
+        """The markers that the texts of a message may have."""
+        first = Counter(KINDS[part["type"]] for part in before)
+        counts = range(len(parts))
+        return {p.marker(first[kind] + i) for kind, p in self.processors.items() for i in counts}
+
+    def shown(self, part: Part, count: Counter[str]) -> Part:
+        """What stands for a medium in the list that the template gets."""
+        kind = KINDS[part["type"]]
+        count[kind] += 1
+        if all(form.parts for form in self.forms.values()):
+            return {"type": kind}
+        return {"type": "marker", "text": self.processors[kind].marker(count[kind] - 1)}
 
     def content(self, parts: Sequence[Part]) -> str | list[Part]:
         """A message's content in a form that the template takes."""
-        if self.form.parts and (not self.form.text or any(p["type"] == "image" for p in parts)):
+        takes = all(form.parts for form in self.forms.values())
+        text = all(form.text for form in self.forms.values())
+        if takes and (not text or any(part["type"] in self.forms for part in parts)):
             return list(parts)
         runs = groupby(parts, lambda part: part["type"])
         return "".join(
             (" " if kind == "text" else "").join(p["text"] for p in run) for kind, run in runs
         )
 
-    def read(self, parts: Sequence[Part]) -> list[Prepared]:
-        """Fetch, decode and prepare images."""
-        return [self.prepared(part) for part in parts]
+    def read(self, parts: Sequence[Part]) -> Shown:
+        """Fetch, decode and prepare media."""
+        return [(KINDS[part["type"]], self.prepared(part)) for part in parts]
 
     def prepared(self, part: Part) -> Prepared:
-        """One image as the encoder reads it; what an earlier request showed is not decoded again."""
-        source = part["image"] if part["type"] == "image" else part["image_url"]["url"]
+        """One medium as the encoder reads it; what an earlier request showed is not decoded again."""
+        kind, source = KINDS[part["type"]], source_of(part)
         if in_memory(source):
-            return self.prepare(source, "the image")
+            return self.prepare(kind, source, "the image")
         data = self.access.read(source)
-        key = blake2b(data, digest_size=32).digest()
+        key = blake2b(data, digest_size=32, person=kind.encode()).digest()
         found = self.kept.get(key)
         if found is None:
-            name = "the image" if isinstance(source, (bytes, bytearray)) else short(str(source))
-            found = self.prepare(data, name)
+            written = isinstance(source, (bytes, bytearray)) or part["type"] == "input_audio"
+            noun = "the sound" if kind == "audio" else "the image"
+            found = self.prepare(kind, data, noun if written else short(str(source)))
             self.kept.put(key, found)
         return found
 
-    def prepare(self, source: Any, name: str) -> Prepared:
-        """An image by the family's processor."""
-        return self.processor.prepare(open_picture(source, name, self.max_edge))
+    def prepare(self, kind: str, source: Any, name: str) -> Prepared:
+        """A medium by the family's processor."""
+        processor = self.processors[kind]
+        if kind == "image":
+            return processor.prepare(open_picture(source, name, self.max_edge))
+        rate = cast("Listener", processor).rate
+        return processor.prepare(torch.from_numpy(open_sound(source, name, rate)))
 
-    def expand(self, text: str, prepared: Sequence[Prepared]) -> str:
+    def expand(self, text: str, shown: Shown) -> str:
         """The text with placeholders where markers were."""
-        pieces, rest = [], text
-        for index, one in enumerate(prepared):
-            before, marker, rest = rest.partition(self.processor.marker(index))
-            if not marker:
-                raise TemplateError(
-                    f"the chat template shows {index} of {len(prepared)} images: name another one with chat_template "
-                    "or jinja_explicit"
-                )
-            pieces += [before, self.processor.expand(one, index)]
-        return "".join([*pieces, rest])
-
-    def place(
-        self, tokens: Sequence[int], prepared: Sequence[Prepared]
-    ) -> tuple[list[int], dict[int, Media]]:
-        """Tokens with every placeholder replaced by the id of a row, and the media by number."""
-        media = [self.media(one) for one in prepared]
-        ids = [id for one in media for id in one.ids]
-        if sum(token == self.id for token in tokens) != len(ids):
-            raise RequestError(
-                f"the text of the messages has the token {self.processor.placeholder}, which stands for images "
-                "only; leave it out"
+        for kind, processor in self.processors.items():
+            text = expanded(
+                text, processor, [one for k, one in shown if k == kind], f"{NOUNS[kind]}s"
             )
-        rows = iter(ids)
-        placed = [next(rows) if token == self.id else token for token in tokens]
-        return placed, {one.number: one for one in media}
+        return text
 
-    def media(self, prepared: Prepared) -> Media:
-        """A prepared image with the number of its content."""
+    def place(self, tokens: Sequence[int], shown: Shown) -> tuple[list[int], dict[int, Media]]:
+        """Tokens with every placeholder replaced by the id of a row, and the media by number."""
+        media = [(kind, self.media(kind, one)) for kind, one in shown]
+        rows = {}
+        for kind, id in self.ids.items():
+            ids = [row for k, one in media if k == kind for row in one.ids]
+            if sum(token == id for token in tokens) != len(ids):
+                raise RequestError(
+                    f"the text of the messages has the token {self.processors[kind].placeholder}, which stands for "
+                    f"{NOUNS[kind]}s only; leave it out"
+                )
+            rows[id] = iter(ids)
+        placed = [next(rows[token]) if token in rows else token for token in tokens]
+        return placed, {one.number: one for _, one in media}
+
+    def media(self, kind: str, prepared: Prepared) -> Media:
+        """A prepared medium with the number of its content."""
         content = blake2b(repr(prepared.grid).encode(), digest_size=32)
         for name, tensor in sorted(prepared.inputs.items()):
             content.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             content.update(tensor.contiguous().numpy().data)
         number = self.numbers.of(content.digest())
-        return Media(number, prepared.inputs, prepared.rows, prepared.grid, self.processor.joined)
+        joined = self.processors[kind].joined
+        return Media(number, prepared.inputs, prepared.rows, prepared.grid, joined)
+
+
+def source_of(part: Part) -> Any:
+    """Where a part's medium is: a URL, a path, bytes or something in memory."""
+    match part["type"]:
+        case "image":
+            return part["image"]
+        case "input_audio":  # base64 alone
+            return f"data:audio/wav;base64,{part['input_audio']['data']}"
+        case kind:
+            return part[kind]["url"]
+
+
+def expanded(text: str, processor: Processor, media: Sequence[Prepared], noun: str) -> str:
+    """The text with the placeholders of one kind of media where their markers were."""
+    pieces, rest = [], text
+    for index, one in enumerate(media):
+        before, marker, rest = rest.partition(processor.marker(index))
+        if not marker:
+            raise TemplateError(
+                f"the chat template shows {index} of {len(media)} {noun}: name another one with chat_template "
+                "or jinja_explicit"
+            )
+        pieces += [before, processor.expand(one, index)]
+    return "".join([*pieces, rest])
 
 
 def whole(tokens: Sequence[int]) -> Sequence[int]:

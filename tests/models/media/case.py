@@ -41,7 +41,7 @@ FIRST = 256 + len(FRAME)  # id of a family's own first token
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
-    "{% if c['type'] == 'text' %}{{ c['text'] }}{% elif c['type'] == 'image' %}MARKER{% endif %}"
+    "{% if c['type'] == 'text' %}{{ c['text'] }}{% elif c['type'] == 'KIND' %}MARKER{% endif %}"
     "{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
@@ -66,6 +66,7 @@ class Case:
     split: Callable[[dict[str, Any]], list[torch.Tensor]] | None = None  # their pixels by image
     options: dict[str, Any] = field(default_factory=dict)  # of a call of their processor
     limit: float = 1e-4  # of the difference of logits
+    kind: str = "image"  # of media, or "audio"
 
 
 def tokenizer(case: Case) -> PreTrainedTokenizerFast:
@@ -82,7 +83,7 @@ def tokenizer(case: Case) -> PreTrainedTokenizerFast:
         eos_token="<eos>",
         extra_special_tokens=case.names,
     )
-    wrapped.chat_template = TEMPLATE.replace("MARKER", case.marker)
+    wrapped.chat_template = TEMPLATE.replace("MARKER", case.marker).replace("KIND", case.kind)
     return wrapped
 
 
@@ -118,6 +119,14 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     """A smooth picture."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def sound(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:
+    """Three tones and some noise, as float32."""
+    random = np.random.default_rng(seed)
+    at = np.arange(int(seconds * rate)) / rate
+    tones = [np.sin(2 * np.pi * pitch * at) for pitch in random.uniform(100, 3000, 3)]
+    return (sum(tones) * 0.2 + random.normal(0, 0.01, len(at))).astype(np.float32)
 
 
 def boost(config: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""The vocabulary that processors of sounds are written in: mel filters and log-mel spectrograms."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+KNEE, STEP = 1000.0, 27 / math.log(6.4)  # Slaney's scale: linear up to 1000 Hz, then logarithmic
+
+
+def mels(hertz: float) -> float:
+    """A frequency on Slaney's mel scale."""
+    return 3 * hertz / 200 if hertz < KNEE else 15 + math.log(hertz / KNEE) * STEP
+
+
+def hertz(mels: np.ndarray) -> np.ndarray:
+    """Frequencies of places on Slaney's mel scale."""
+    return np.where(mels < 15, 200 * mels / 3, KNEE * np.exp((mels - 15) / STEP))
+
+
+@lru_cache(maxsize=8)
+def mel_filters(bands: int, size: int, rate: int, highest: float) -> Tensor:
+    """Triangles of equal area [bands, size / 2 + 1] over the frequencies of a transform of `size` samples."""
+    corners = hertz(np.linspace(0, mels(highest), bands + 2))
+    bins = np.linspace(0, rate // 2, size // 2 + 1)
+    slopes = corners[:, None] - bins
+    widths = np.diff(corners)[:, None]
+    rising, falling = -slopes[:-2] / widths[:-1], slopes[2:] / widths[1:]
+    triangles = np.maximum(0, np.minimum(rising, falling))
+    return torch.from_numpy(triangles * 2 / (corners[2:] - corners[:-2])[:, None]).float()
+
+
+def log_mel(
+    samples: Tensor, bands: int, size: int = 400, hop: int = 160, rate: int = 16000
+) -> Tensor:
+    """samples [N] -> Whisper's spectrogram [bands, N / hop]: the loudest 80 dB, about -1 to 1 (arXiv 2212.04356)."""
+    window = torch.hann_window(size)
+    spectrum = torch.stft(samples, size, hop, window=window, return_complex=True)
+    power = (spectrum[:, :-1].abs() ** 2).contiguous()
+    x = (mel_filters(bands, size, rate, 8000.0) @ power).clamp(min=1e-10).log10()
+    return (torch.maximum(x, x.max() - 8.0) + 4.0) / 4.0
