@@ -56,6 +56,12 @@ class ChatTemplate:
             return template.render(messages=[_message(message) for message in messages], **values)
         except Refusal as error:
             raise TemplateError(f"the chat template refused these messages: {error}") from error
+        except jinja2.exceptions.SecurityError as error:
+            raise TemplateError(
+                f"the chat template failed at line {_line(error)}: {error} A template may not change lists or "
+                "reach into Python, here or in transformers; take a newer version of the model's template, or "
+                f"{ADVICE}"
+            ) from error
         except Exception as error:  # a template can raise anything that Python can
             raise TemplateError(
                 f"the chat template failed at line {_line(error)}: {error}; check the roles and "
