@@ -162,7 +162,10 @@ def test_rendering_equals_transformers(theirs, template, chat):
     [
         ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
         ("a\n{{ messages[0].content + 1 }}", "line 2"),
-        ("{{ messages.append(1) }}", "chat_template"),  # the sandbox
+        (
+            "{{ messages.append(1) }}",
+            "may not change lists.*chat_template",
+        ),  # the sandbox, as in transformers
         ("{{ ''.__class__.__mro__ }}{{ x.y }}", "chat_template"),
         ("{% set ns = namespace(__class__=1) %}", "underscore|namespace"),
         ("{{ messages[7].role.x }}", "no element 7"),

@@ -46,4 +46,6 @@ def _message(number: int, message: Message, waiting: list[str]) -> Message:
 
 
 def _call(unnamed: str, call: Any) -> Any:
-    return {**call, "id": nine(str(call.get("id") or unnamed))} if isinstance(call, Mapping) else call
+    return (
+        {**call, "id": nine(str(call.get("id") or unnamed))} if isinstance(call, Mapping) else call
+    )

@@ -137,10 +137,12 @@ class Tree:
 
     def made(self, text: str, pairs: list[tuple[str, Any]], wanted: frozenset[str]) -> Any:
         """The value of an element."""
-        if "array" in wanted or (
-            pairs and "object" not in wanted and all(k == "item" for k, _ in pairs)
-        ):
-            return [value for _, value in pairs]
-        if pairs or "object" in wanted:
-            return dict(pairs)
+        if pairs and text.strip():
+            raise Malformed("text between tags")
+        if not text.strip():
+            items = "object" not in wanted and all(key == "item" for key, _ in pairs)
+            if "array" in wanted or (pairs and items):
+                return [value for _, value in pairs]
+            if pairs or "object" in wanted:
+                return dict(pairs)
         return loads(typed(text, {"type": list(wanted)}))

@@ -248,7 +248,12 @@ def mistral_id() -> str:
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))
 
 
-DEEPSEEK = ("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>")
+DEEPSEEK = (
+    "<｜tool▁call▁begin｜>",
+    "<｜tool▁sep｜>",
+    "<｜tool▁call▁end｜>",
+    "<｜tool▁calls▁end｜>",
+)
 KIMI = (
     "<|tool_call_begin|>",
     "<|tool_call_argument_begin|>",
@@ -257,7 +262,9 @@ KIMI = (
 )
 
 
-def sections(marks: tuple[str, str, str, str], head: Callable[[Reader, Writer, str], Any]) -> Parser:
+def sections(
+    marks: tuple[str, str, str, str], head: Callable[[Reader, Writer, str], Any]
+) -> Parser:
     """Calls of a head and arguments between marks, and a mark behind the last; `head` opens the call."""
     begin, middle, end, last = marks
 

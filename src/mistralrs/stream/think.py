@@ -10,7 +10,9 @@ class Mark:
 
     begin: str
     end: str
-    words: tuple[str, ...] = ()  # that a chat template has all of; the two marks where none are given
+    words: tuple[
+        str, ...
+    ] = ()  # that a chat template has all of; the two marks where none are given
     tokens: tuple[str, ...] = ()  # special tokens in them; the two marks where none are given
     drops: tuple[str, ...] = ()  # what frames the answer itself
 
