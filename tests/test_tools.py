@@ -140,6 +140,10 @@ BAD = {
     "with a grammar": (
         dict(tool_choice="required", grammar="a", grammar_type="regex"), "leave out one",
     ),
+    "required of none allowed": (
+        dict(tool_choice={"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}),
+        "allowed_tools.tools is empty",
+    ),
     "allowed unknown": (
         dict(tool_choice={"type": "allowed_tools", "allowed_tools": {"tools": [{"function": {"name": "y"}}]}}),
         "names the tool 'y'",

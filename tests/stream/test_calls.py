@@ -233,7 +233,8 @@ MALFORMED = [
     ("｜DSML｜", "<｜DSML｜tool_calls>\nhm</｜DSML｜tool_calls>"),
     (
         "｜DSML｜",
-        '<｜DSML｜tool_calls><｜DSML｜invoke name="now"><｜DSML｜parameter name="x" string="false">{</｜DSML｜parameter>',
+        '<｜DSML｜tool_calls><｜DSML｜invoke name="now">'
+        '<｜DSML｜parameter name="x" string="false">{</｜DSML｜parameter>',
     ),
     ("<atem:function_calls>", "<atem:function_calls>hm</atem:function_calls>"),
     ("<atem:function_calls>", '<atem:function_calls><atem:invoke name="now">x</atem:invoke>'),
@@ -430,16 +431,20 @@ def test_harmony(text):
 # text of the message, its tool and arguments; no tool: content, and reasoning
 HEARD = {
     "python": (" to=python<|channel|>analysis code<|message|>print(1)\n", ("python", {"code": "print(1)\n"})),
-    "python in JSON": ("<|channel|>analysis to=python <|constrain|>json<|message|>{\"code\": 1}", ("python", {"code": 1})),
+    "python in JSON": (
+        '<|channel|>analysis to=python <|constrain|>json<|message|>{"code": 1}', ("python", {"code": 1}),
+    ),
     "browser": (
-        "<|channel|>commentary to=browser.search code<|message|>{\"query\": \"é\"}", ("browser.search", {"query": "é"}),
+        '<|channel|>commentary to=browser.search code<|message|>{"query": "é"}', ("browser.search", {"query": "é"}),
     ),
     "without namespace": ("<|channel|>commentary to=now<|message|>{}", ("now", {})),
-    "raw line break": ("<|channel|>commentary to=functions.note<|message|>{\"text\": \"a\nb\"}", ("note", {"text": "a\nb"})),
+    "raw line break": (
+        '<|channel|>commentary to=functions.note<|message|>{"text": "a\nb"}', ("note", {"text": "a\nb"}),
+    ),
     "preamble": ("<|channel|>commentary<|message|>I will look.", ("I will look.", "")),
     "to the assistant": ("<|start|>browser.search to=assistant<|channel|>commentary<|message|>{}", ("", "{}")),
     "not a tool": ("<|channel|>commentary to=nobody<|message|>hm", ("", "hm")),
-    "NaN": ("<|channel|>commentary to=functions.now<|message|>{\"x\": NaN}", ('{"x": NaN}', "")),
+    "NaN": ('<|channel|>commentary to=functions.now<|message|>{"x": NaN}', ('{"x": NaN}', "")),
     "deep": ("<|channel|>commentary to=functions.now<|message|>" + "[" * 3000, ("[" * 3000, "")),
 }  # fmt: skip
 

@@ -7,24 +7,19 @@ from dataclasses import replace
 
 from mistralrs.stream.calls import Dialect, Writer
 from mistralrs.stream.gemma import Quoted
-from mistralrs.stream.markup import Tags, Tree
-from mistralrs.stream.objects import (
+from mistralrs.stream.headed import (
     DEEPSEEK,
     KIMI,
-    Parser,
     addressed,
     bodied,
-    closed,
     deepseek,
-    fenced,
-    keyed,
     kimi,
     mistral,
     mistral_id,
     named,
-    objects,
-    unmarked,
 )
+from mistralrs.stream.markup import Tags, Tree
+from mistralrs.stream.objects import Parser, closed, fenced, keyed, objects, unmarked
 from mistralrs.stream.pythonic import pythonic
 from mistralrs.stream.reader import Reader, Steps
 from mistralrs.stream.shapes import Shape, elements, keywords, marked, quoted_in

@@ -6,8 +6,8 @@ Format: https://cookbook.openai.com/articles/openai-harmony
 from mistralrs.api.piece import Finish as Reason
 from mistralrs.stream.calls import NO_TOOLS, Tools, Writer
 from mistralrs.stream.events import Content, Event, Reasoning, Spoken, Voice
+from mistralrs.stream.headed import program
 from mistralrs.stream.jsontext import Extent, Malformed, dumps
-from mistralrs.stream.objects import program
 from mistralrs.stream.scan import first, partial
 
 HARMONY = (

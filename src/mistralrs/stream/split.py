@@ -5,8 +5,8 @@ import re
 from mistralrs.api.piece import Finish as Reason
 from mistralrs.stream.calls import Dialect, Tools, Writer, log
 from mistralrs.stream.events import Content, Event, Reasoning, Voice
-from mistralrs.stream.objects import unmarked
 from mistralrs.stream.jsontext import Malformed
+from mistralrs.stream.objects import unmarked
 from mistralrs.stream.reader import Reader, Steps
 from mistralrs.stream.scan import first, partial
 from mistralrs.stream.think import Mark
