@@ -176,6 +176,12 @@ def test_failures_while_rendering(source, text):
         ChatTemplate(source).render([USER])
 
 
+def test_a_template_may_ask_whether_a_content_is_none():
+    source = "{% for m in messages %}{{ 'call' if m['content'] is none else '+' + m['content'] }}{% endfor %}"
+    messages = [USER, {"role": "assistant", "content": None, "tool_calls": []}]
+    assert ChatTemplate(source).render(messages).endswith("call")
+
+
 def test_syntax_errors_name_line_and_fix():
     with pytest.raises(TemplateError, match=r"line 3.*jinja_explicit"):
         ChatTemplate("one\ntwo\n{% fro %}")

@@ -260,6 +260,8 @@ MALFORMED = [
     ("<|function_call|>", '<|function_call|>{"arguments": {}}'),
     ("<function_calls>", "<function_calls>now</function_calls>"),
     ("<function_calls>", "<function_calls>now(x=float('inf'))</function_calls>"),
+    ("<|tool_call_start|>", "<|tool_call_start|>[]<|tool_call_end|>"),
+    ("```tool_code", "```tool_code\n()\n```"),
     ("<|tool_call_start|>", "<|tool_call_start|>[now(x=1e999)]<|tool_call_end|>"),
     ("<|tool_call_start|>", "<|tool_call_start|>[now(x={1, 2}), now(x=b'')]<|tool_call_end|>"),
     ("Action: tool_name directly-answer", "Action: none"),

@@ -141,7 +141,7 @@ def unmarked(r: Reader, w: Writer) -> Steps[None]:
         raise Malformed("no call")
     else:
         text = yield from r.rest()
-        for name, arguments in list(python_calls(text.replace(".call(", "(", 1))):
+        for name, arguments in python_calls(text.replace(".call(", "(", 1)):
             w.whole(name, arguments)
 
 

@@ -1,7 +1,7 @@
 """Parsers of calls as Python code, which is read and never run."""
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mistralrs.stream.calls import Writer
@@ -17,24 +17,27 @@ def pythonic(end: str) -> Callable[[Reader, Writer], Steps[None]]:
 
     def parse(r: Reader, w: Writer) -> Steps[None]:
         text, _ = yield from r.until(end)
-        for name, arguments in list(python_calls(text)):
+        for name, arguments in python_calls(text):
             w.whole(name, arguments)
 
     return parse
 
 
-def python_calls(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def python_calls(text: str) -> list[tuple[str, Mapping[str, Any]]]:
     """The calls in Python code that consists of calls, in a list, one by one, or printed."""
     try:
         body = ast.parse(text.strip()).body
     except BAD as error:
         raise Malformed(f"no Python ({error})") from None
-    if not body:
+    calls = [python_call(call) for line in body for call in listed(getattr(line, "value", None))]
+    if not calls:
         raise Malformed("no call")
-    for line in body:
-        value = getattr(line, "value", None)
-        for call in value.elts if isinstance(value, (ast.List, ast.Tuple)) else [value]:
-            yield python_call(call)
+    return calls
+
+
+def listed(value: Any) -> list[Any]:
+    """What is in a list, or the value itself."""
+    return value.elts if isinstance(value, (ast.List, ast.Tuple)) else [value]
 
 
 def python_call(node: Any, printed: bool = False) -> tuple[str, Mapping[str, Any]]:
