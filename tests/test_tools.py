@@ -8,7 +8,7 @@ import pytest
 from mistralrs import ChatCompletionRequest, Runner, ToolError, Which
 from mistralrs.demo import model_path
 from mistralrs.stream.format import detect
-from tests.stream.test_calls import STYLES
+from tests.stream.styles import FORCED
 
 WEATHER = {
     "type": "object",
@@ -110,11 +110,11 @@ def own():
         yield runner
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", FORCED)
 def test_forced_in_every_dialect(own, style, monkeypatch):
     """A model that never saw the dialect writes calls in it, with arguments that fit."""
     pipeline = own._pipeline(None)
-    monkeypatch.setattr(pipeline, "format", detect(STYLES[style].template))
+    monkeypatch.setattr(pipeline, "format", detect(FORCED[style].template))
     for seed in range(2):
         one = request("Hello!", tool_choice="required", temperature=1.0, seed=seed)
         answer = own.send_chat_completion_request(one).choices[0]
@@ -139,6 +139,10 @@ BAD = {
     "required of none": (dict(tool_schemas=None, tool_choice="required"), "tool_schemas is empty"),
     "with a grammar": (
         dict(tool_choice="required", grammar="a", grammar_type="regex"), "leave out one",
+    ),
+    "required of none allowed": (
+        dict(tool_choice={"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}),
+        "allowed_tools.tools is empty",
     ),
     "allowed unknown": (
         dict(tool_choice={"type": "allowed_tools", "allowed_tools": {"tools": [{"function": {"name": "y"}}]}}),

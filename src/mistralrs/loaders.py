@@ -185,7 +185,13 @@ def assemble(
     check_size(text.tokenizer.inner, rows, id)
     placer = placer_of(built, text, template, max_edge)
     prompter = Prompter(text.tokenizer, template, eos, built.plan.context, seed, rows, placer)
-    return Pipeline(id, built, prompter, detect(template.text if template else None), settings)
+    return Pipeline(
+        id,
+        built,
+        prompter,
+        detect(template.text if template else None, text.tokenizer.added),
+        settings,
+    )
 
 
 def wish(

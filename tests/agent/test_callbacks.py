@@ -65,7 +65,7 @@ def test_refused(options, error, message):
 
 
 @pytest.mark.parametrize(
-    "function", [good, Method().run, lambda *args: "", lambda a, b, c=1: "", print], ids=str
+    "function", [good, Method().run, lambda *args: "", lambda a, b, c=1: "", print], ids=range(5)
 )
 def test_accepted(function):
     (tool,) = callback_tools({"t": function}, None)

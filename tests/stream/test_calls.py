@@ -1,8 +1,9 @@
 """Tool calls in every dialect: the same events however the text is cut, and never a lost character."""
 
 import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
 
 import pytest
 
@@ -17,6 +18,8 @@ from mistralrs.stream.events import (
     Reasoning,
 )
 from mistralrs.stream.format import detect
+from mistralrs.stream.jsontext import DEEPEST
+from tests.stream.styles import STYLES, THINKING, Arguments
 
 TOOLS = {
     "weather": {
@@ -33,107 +36,6 @@ TOOLS = {
     },
     "now": {"type": "object", "properties": {}},
 }
-Arguments = dict[str, object]
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a family writes calls, after its model card; nothing of ours."""
-
-    template: str
-    one: Callable[[str, Arguments], str]
-    first: str = ""
-    between: str = "\n"
-    last: str = ""
-    alone: bool = False  # calls stand at the beginning of an answer, without text around them
-
-    def write(self, calls: list[tuple[str, Arguments]]) -> str:
-        return self.first + self.between.join(self.one(*call) for call in calls) + self.last
-
-
-def dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def keyed(first: str, second: str) -> Callable[[str, Arguments], str]:
-    return lambda name, arguments: dumps({first: name, second: arguments})
-
-
-def plain(value: object) -> str:
-    return value if isinstance(value, str) else dumps(value)
-
-
-def glm(name: str, arguments: Arguments) -> str:
-    pairs = (
-        f"<arg_key>{k}</arg_key>\n<arg_value>{plain(v)}</arg_value>\n" for k, v in arguments.items()
-    )
-    return f"<tool_call>{name}\n{''.join(pairs)}</tool_call>"
-
-
-def coder(name: str, arguments: Arguments) -> str:
-    pairs = (f"<parameter={k}>\n{plain(v)}\n</parameter>\n" for k, v in arguments.items())
-    return f"<tool_call>\n<function={name}>\n{''.join(pairs)}</function>\n</tool_call>"
-
-
-def python(name: str, arguments: Arguments) -> str:
-    return f"{name}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
-
-
-def deepseek_r1(name: str, arguments: Arguments) -> str:
-    return f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n{dumps(arguments)}\n```<｜tool▁call▁end｜>"
-
-
-def kimi(name: str, arguments: Arguments) -> str:
-    middle = "<|tool_call_argument_begin|>"
-    return f"<|tool_call_begin|>functions.{name}:0{middle}{dumps(arguments)}<|tool_call_end|>"
-
-
-LLAMA = keyed("name", "parameters")
-USUAL = keyed("name", "arguments")
-DEEPSEEK = dict(first="<｜tool▁calls▁begin｜>", last="<｜tool▁calls▁end｜>")
-STYLES = {
-    "hermes": Style("<tool_call>", lambda n, a: f"<tool_call>\n{USUAL(n, a)}\n</tool_call>"),
-    "glm 4.5": Style("<tool_call> <arg_key>", glm),
-    "qwen 3 coder": Style("<tool_call> <function= <parameter=", coder),
-    "lfm 2": Style(
-        "<|tool_call_start|>", python, "<|tool_call_start|>[", ", ", "]<|tool_call_end|>"
-    ),
-    "gemma": Style("```tool_code", python, "```tool_code\n", "\n", "\n```"),
-    "gemma printed": Style(
-        "```tool_code", lambda n, a: f"print({python(n, a)})", "```tool_code\n", "\n", "\n```"
-    ),
-    "mistral 3": Style("[TOOL_CALLS]", USUAL, "[TOOL_CALLS][", ", ", "]"),
-    "mistral 11": Style("[TOOL_CALLS] [ARGS]", lambda n, a: f"[TOOL_CALLS]{n}[ARGS]{dumps(a)}", between=""),
-    "mistral 13": Style(
-        "[TOOL_CALLS] [ARGS]", lambda n, a: f"[TOOL_CALLS]{n}[CALL_ID]abcdefghi[ARGS]{dumps(a)}", between=""
-    ),
-    "deepseek r1": Style("<｜tool▁calls▁begin｜> ```json", deepseek_r1, **DEEPSEEK),
-    "deepseek 3.1": Style(
-        "<｜tool▁calls▁begin｜>",
-        lambda n, a: f"<｜tool▁call▁begin｜>{n}<｜tool▁sep｜>{dumps(a)}<｜tool▁call▁end｜>",
-        between="",
-        **DEEPSEEK,
-    ),
-    "kimi": Style(
-        "<|tool_calls_section_begin|>", kimi, "<|tool_calls_section_begin|>", "", "<|tool_calls_section_end|>"
-    ),
-    "granite": Style("<|tool_call|>", USUAL, "<|tool_call|>[", ", ", "]"),
-    "phi 4": Style("<|tool_call|>", USUAL, "<|tool_call|>[", ", ", "]<|/tool_call|>"),
-    "command r": Style(
-        "<|START_ACTION|>", keyed("tool_name", "parameters"), "<|START_ACTION|>[\n", ",\n", "\n]<|END_ACTION|>"
-    ),
-    "firefunction": Style("functools", USUAL, " functools[", ", ", "]"),
-    "llama": Style("<|python_tag|>", LLAMA, between="; ", alone=True),
-    "llama tagged": Style("<|python_tag|>", LLAMA, "<|python_tag|>", "; ", alone=True),
-    "json": Style("", USUAL, alone=True),
-    "openai json": Style(
-        "",
-        lambda n, a: dumps({"type": "function", "function": {"name": n, "arguments": dumps(a)}}),
-        "[", ", ", "]", alone=True,
-    ),
-    "glm 4": Style("<|observation|>", lambda n, a: f"{n}\n{dumps(a)}", alone=True),
-}  # fmt: skip
-
 OSLO = ("weather", {"city": "Oslo", "days": 3})
 NESTED = (
     "note",
@@ -141,13 +43,18 @@ NESTED = (
 )
 LETTERS = ("note", {"text": "žluťoučký 🦆 \\ / é", "tags": ["日本"]})
 NOTHING = ("now", {})
+MARKS = ("note", {"text": "a <think> b </think>\n\tc & <x> 'd' --", "tags": ["</"], "at": {}})
+EMPTY = ("note", {"text": "", "tags": [], "at": {}})
 CALLS = {
     "one": [OSLO],
     "parallel": [OSLO, NOTHING, OSLO],
     "nested": [NESTED],
     "letters": [LETTERS],
+    "marks": [MARKS],
+    "empty": [EMPTY],
     "no arguments": [NOTHING],
 }
+FORMATS = lru_cache(detect)
 CUTS: dict[str, Callable[[str], list[str]]] = {
     "whole": lambda text: [text],
     "every character": list,
@@ -156,7 +63,7 @@ CUTS: dict[str, Callable[[str], list[str]]] = {
 
 
 def events(template: str, pieces: list[str], reason: str = "stop") -> list[Event]:
-    splitter = detect(template).start("", TOOLS)
+    splitter = FORMATS(template).start("", TOOLS)
     return [e for piece in pieces for e in splitter.push(piece)] + splitter.end(reason)
 
 
@@ -213,14 +120,14 @@ def same_for_every_cut(template: str, text: str, reason: str = "stop") -> list[E
 @pytest.mark.parametrize("calls", CALLS)
 @pytest.mark.parametrize("style", STYLES)
 def test_calls(style, calls):
-    one = STYLES[style]
+    one = THINKING[style]
     found = same_for_every_cut(one.template, one.write(CALLS[calls]))
     assert folded(found) == ("", CALLS[calls], "tool_calls")
     ids = [event.id for event in found if isinstance(event, Call)]
     if style not in ("kimi", "mistral 13"):  # these write ids of their own
         assert len(set(ids)) == len(ids)
     if "mistral" in style:
-        assert all(len(id) == 9 and id.isalnum() for id in ids)
+        assert all(re.fullmatch("[a-zA-Z0-9]{9}", id) for id in ids)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -228,17 +135,30 @@ def test_text_around(style):
     one = STYLES[style]
     text = one.write([OSLO, NOTHING])
     before = "" if one.alone else "Let me see.\n\n"
-    after = "" if one.alone or "mistral" in style else "\nDone."
+    after = "\nDone." if one.tail and not one.alone and "mistral" not in style else ""
     content, calls, finish = folded(same_for_every_cut(one.template, before + text + after))
     assert content == before.strip() + after
     assert (calls, finish) == ([OSLO, NOTHING], "tool_calls")
 
 
+TEXTS = [
+    "It is 3 < 4, {not} a [call] `x`.\n",
+    '{\n  "city": "Oslo"\n}',
+    "[1] A list.\n[2] Of {notes}.",
+    "[",
+    "{",
+]
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_no_call(style):
-    text = "It is 3 < 4, {not} a [call] `x`.\n"
-    found = same_for_every_cut(STYLES[style].template, text)
-    assert folded(found) == (text, [], "stop")
+    for text in TEXTS:
+        found = same_for_every_cut(STYLES[style].template, text)
+        assert folded(found) == (text, [], "stop")
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -251,7 +171,30 @@ def test_cut_off(style):
         assert calls == [OSLO] * len(calls)
         assert finish == "length"
         if not calls:
-            assert content.replace(" ", "") == text[:end].replace(" ", "") or content == text[:end]
+            assert squeezed(content) == squeezed(text[:end]).removeprefix("to=weather<|message|>")
+    for end in range(len(one.first) + 9, len(text), 40):
+        same_for_every_cut(one.template, text[:end], "length")
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_endless_nesting_is_no_call(style):
+    """Arguments nested deeper than anybody needs are text, or a string where the dialect has no quotes."""
+    one = STYLES[style]
+    deep = "[" * 3000 + "]" * 3000
+    text = one.write([("note", {"at": "DEEP"})])
+    for written in ('\\"DEEP\\"', '"DEEP"', "'DEEP'", "DEEP"):
+        text = text.replace(written, deep)
+    found = events(one.template, [text[i : i + 500] for i in range(0, len(text), 500)])
+    content, calls, _ = folded(found)
+    assert calls in ([], [("note", {"at": deep})])
+    assert content.count("[") >= 3000 or calls
+
+
+def test_nesting_up_to_the_bound():
+    for depth, calls in ((DEEPEST - 1, 1), (DEEPEST, 0)):
+        text = '<tool_call>{"name": "note", "arguments": {"at": %s}}</tool_call>'
+        found = events("<tool_call>", [text % ("[" * depth + "]" * depth)])
+        assert len(folded(found)[1]) == calls
 
 
 MALFORMED = [
@@ -272,6 +215,60 @@ MALFORMED = [
     ("<|tool_call_start|>", "<|tool_call_start|>[f(1)]<|tool_call_end|>"),
     ("<|tool_call_start|>", "<|tool_call_start|>[f(a=open('x'))]<|tool_call_end|>"),
     ("```tool_code", "```tool_code\nx = 1\n```"),
+    ("<tool_call>", '<tool_call>{"name": "weather", "arguments": {"days": NaN}}</tool_call>'),
+    ("<tool_call>", '<tool_call>{"name": "weather", "arguments": {"days": -Infinity}}</tool_call>'),
+    ("<tool_call>", '<tool_call>{"name": "weather", "arguments": "{"city"}</tool_call>'),
+    ("<tool_call>", '<tool_call>{"name": "a\\ud800", "arguments": {}}</tool_call>'),
+    ("<tool_call>", "<tool_call>[]</tool_call>"),
+    ("<tool_call>", '<tool_call>{"function": {"function": {"name": "now"}}}</tool_call>'),
+    ("<minimax:tool_call>", "<minimax:tool_call>\nhm</minimax:tool_call>"),
+    (
+        "<minimax:tool_call>",
+        '<minimax:tool_call><invoke name="now">hm</invoke></minimax:tool_call>',
+    ),
+    ("<minimax:tool_call>", '<minimax:tool_call><invoke name=""></invoke></minimax:tool_call>'),
+    ("]<]minimax[>[", "]<]minimax[>[<tool_call>hm"),
+    ("]<]minimax[>[", ']<]minimax[>[<tool_call>]<]minimax[>[<invoke name="now">]<]minimax[>[</x>'),
+    ("]<]minimax[>[", ']<]minimax[>[<tool_call>]<]minimax[>[<invoke name="now">]<]minimax[>[<x>'),
+    ("｜DSML｜", "<｜DSML｜tool_calls>\nhm</｜DSML｜tool_calls>"),
+    (
+        "｜DSML｜",
+        '<｜DSML｜tool_calls><｜DSML｜invoke name="now">'
+        '<｜DSML｜parameter name="x" string="false">{</｜DSML｜parameter>',
+    ),
+    ("<atem:function_calls>", "<atem:function_calls>hm</atem:function_calls>"),
+    ("<atem:function_calls>", '<atem:function_calls><atem:invoke name="now">x</atem:invoke>'),
+    ("<tool_calls{}> :opensource", "<tool_calls:opensource>\nhm</tool_calls:opensource>"),
+    ("<tool_calls{}> :opensource", "<tool_call:opensource>now<tool_sep:opensource>\nhm"),
+    ("<function= </function>", "<function=now>hm</function>"),
+    ("<function= </function>", '<function=now>{"a": }</function>'),
+    (">>>${recipient}", ">>>nobody\n{}"),
+    (">>>${recipient}", ">>>now\nhm"),
+    ('<function name=" <param name="', '<function name="now">hm</function>'),
+    ('<function name=" <param name="', '<function name="now"><param name="x">1</function>'),
+    ("<|tool_call>", "<|tool_call>now{}<tool_call|>"),
+    ("<|tool_call>", "<|tool_call>call:now{x:}<tool_call|>"),
+    ("<|tool_call>", "<|tool_call>call:now{x:NaN}<tool_call|>"),
+    ("<|tool_call>", "<|tool_call>call:now{x:[1 2]}<tool_call|>"),
+    ("<start_function_call>", "<start_function_call>call:now{x:<escape>y}<end_function_call>"),
+    ("<|tools_prefix|>", "<|tools_prefix|>[]<|tools_suffix|>"),
+    ("<|tools_prefix|>", '<|tools_prefix|>[{"now": 1}]<|tools_suffix|>'),
+    ("<tool_calls> </tool_calls>", "<tool_calls>hm</tool_calls>"),
+    ("<tool_calls> </tool_calls>", '<tool_calls>[{"name": "now"</tool_calls>'),
+    ("<TOOLCALL>", "<TOOLCALL>[now]</TOOLCALL>"),
+    ("<|function_call|>", "<|function_call|>now"),
+    ("<|function_call|>", '<|function_call|>{"arguments": {}}'),
+    ("<function_calls>", "<function_calls>now</function_calls>"),
+    ("<function_calls>", "<function_calls>now(x=float('inf'))</function_calls>"),
+    ("<|tool_call_start|>", "<|tool_call_start|>[]<|tool_call_end|>"),
+    ("```tool_code", "```tool_code\n()\n```"),
+    ("<|tool_call_start|>", "<|tool_call_start|>[now(x=1e999)]<|tool_call_end|>"),
+    ("<|tool_call_start|>", "<|tool_call_start|>[now(x={1, 2}), now(x=b'')]<|tool_call_end|>"),
+    ("Action: tool_name directly-answer", "Action: none"),
+    (
+        "Action: tool_name directly-answer",
+        'Action:```json\n[{"tool_name": "directly-answer", "parameters": {}}]```',
+    ),
     ("<|python_tag|>", '{"name": "unknown", "parameters": {}}'),
     ("<|python_tag|>", '{"answer": 42}'),
     ("<|python_tag|>", "<|python_tag|>import os"),
@@ -322,6 +319,96 @@ def test_without_tools_nothing_is_a_call():
     assert [*splitter.push(text), *splitter.end("stop")] == [Content(text), Finish("stop")]
 
 
+READ = {
+    "line breaks in a string": (
+        '{"name": "note", "arguments": {"text": "a\nb\tc\\\nd"}}',
+        {"text": "a\nb\tc\nd"},
+    ),
+    "arguments in a string": (
+        '{"name": "note", "arguments": "{\\"text\\": \\"a\\"}"}',
+        {"text": "a"},
+    ),
+    "empty string": ('{"name": "note", "arguments": "{}"}', {}),
+    "quotes not escaped": ('{"name": "note", "arguments": "{"text": "a"}"}', {"text": "a"}),
+    "quotes not closed": (
+        '{"name": "note", "arguments":"{"text": {"b": "}"}}}',
+        {"text": {"b": "}"}},
+    ),
+    "quotes first": ('{"arguments": " { "text": "a"}", "name": "note"}', {"text": "a"}),
+    "null": ('{"name": "note", "arguments": null}', {}),
+    "left out": ('{"name": "note"}', {}),
+    "half a pair": (
+        '{"name": "note", "arguments": "{\\"text\\": \\"\\ud83e\\"}"}',
+        {"text": "\ud83e"},
+    ),
+    "tags in JSON's place": (
+        "<function=note>\n<parameter=text>\na\n</parameter>\n</function>",
+        {"text": "a"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_what_models_write_in_place_of_json(case):
+    text, arguments = READ[case]
+    found = same_for_every_cut("<tool_call>", f"<tool_call>\n{text}\n</tool_call>")
+    assert folded(found) == ("", [("note", arguments)], "tool_calls")
+    "".join(event.text for event in found if isinstance(event, CallText)).encode()
+
+
+TYPED = {
+    ("string", "3"): "3",
+    ("integer", "3"): 3,
+    ("boolean", "True"): True,
+    ("object", "{'a': None}"): {"a": None},
+    (("string", "null"), "null"): None,
+    (("string", "integer"), "true"): "true",
+    ("array", "NaN"): "NaN",
+    ("number", " 1.5\n"): 1.5,
+    (None, "[1]"): [1],
+    (None, "x"): "x",
+}
+
+
+@pytest.mark.parametrize(("wanted", "text"), TYPED)
+def test_schemas_type_what_has_no_quotes(wanted, text):
+    schema = {} if wanted is None else {"type": wanted if isinstance(wanted, str) else list(wanted)}
+    splitter = detect("<tool_call> <arg_key>").start("", {"f": {"properties": {"x": schema}}})
+    written = f"<tool_call>f<arg_key>x</arg_key><arg_value>{text}</arg_value></tool_call>"
+    found = splitter.push(written) + splitter.end("stop")
+    assert folded(found)[1] == [("f", {"x": TYPED[wanted, text]})]
+
+
+SPECIAL = {
+    "lfm": ("", ["<|tool_call_start|>", "<|tool_call_end|>"], "pythonic"),
+    "gemma": ("no word", ["<|tool_call>", "<tool_call|>"], "gemma4"),
+    "glm": ("", ["<tool_call>", "<arg_key>"], "glm"),
+    "the template counts more": ("<tool_call>", ["<|python_tag|>", "[TOOL_CALLS]"], "hermes"),
+    "nothing": ("", ["<s>"], "json"),
+    "gpt-oss": ("", ["<|channel|>", "<|message|>"], "harmony"),
+}
+
+
+@pytest.mark.parametrize("case", SPECIAL)
+def test_special_tokens_tell_where_the_template_does_not(case):
+    template, tokens, name = SPECIAL[case]
+    assert detect(template, tokens).dialect.name == name
+
+
+def test_text_to_everybody_has_a_header_too():
+    text = "all\nLook:>>>now\n{}>>>all\nDone"
+    assert folded(same_for_every_cut(">>>${recipient}", text)) == (
+        "Look:Done",
+        [NOTHING],
+        "tool_calls",
+    )
+
+
+def test_code_of_functionary():
+    found = same_for_every_cut("<function= </function>", "<|python_tag|>print(1)")
+    assert folded(found)[1] == [("python", {"code": "print(1)"})]
+
+
 GPT = "<|channel|> <|message|>"
 GPT_CALLS = [
     "<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{}<|call|>",
@@ -341,6 +428,44 @@ def test_harmony(text):
         assert "".join(e.text for e in found if isinstance(e, Reasoning)) == "hm"
         rest = [e for e in found if not isinstance(e, Reasoning)]
         assert folded(rest) == ("", [OSLO], "tool_calls")
+
+
+# text of the message, its tool and arguments; no tool: content, and reasoning
+HEARD = {
+    "python": (" to=python<|channel|>analysis code<|message|>print(1)\n", ("python", {"code": "print(1)\n"})),
+    "python in JSON": (
+        '<|channel|>analysis to=python <|constrain|>json<|message|>{"code": 1}', ("python", {"code": 1}),
+    ),
+    "browser": (
+        '<|channel|>commentary to=browser.search code<|message|>{"query": "é"}', ("browser.search", {"query": "é"}),
+    ),
+    "without namespace": ("<|channel|>commentary to=now<|message|>{}", ("now", {})),
+    "raw line break": (
+        '<|channel|>commentary to=functions.note<|message|>{"text": "a\nb"}', ("note", {"text": "a\nb"}),
+    ),
+    "preamble": ("<|channel|>commentary<|message|>I will look.", ("I will look.", "")),
+    "to the assistant": ("<|start|>browser.search to=assistant<|channel|>commentary<|message|>{}", ("", "{}")),
+    "not a tool": ("<|channel|>commentary to=nobody<|message|>hm", ("", "hm")),
+    "NaN": ('<|channel|>commentary to=functions.now<|message|>{"x": NaN}', ('{"x": NaN}', "")),
+    "deep": ("<|channel|>commentary to=functions.now<|message|>" + "[" * 3000, ("[" * 3000, "")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HEARD)
+def test_harmony_recipients(case):
+    text, (first, second) = HEARD[case]
+    for end in ("<|call|>", "<|end|>", ""):
+        for cut in CUTS.values():
+            splitter = detect(GPT).start("<|start|>assistant", TOOLS)
+            found = [e for piece in cut(text + end) for e in splitter.push(piece)] + splitter.end(
+                "stop"
+            )
+            thought = "".join(e.text for e in found if isinstance(e, Reasoning))
+            content, calls, _ = folded([e for e in found if not isinstance(e, Reasoning)])
+            if isinstance(second, dict):
+                assert (content, thought, calls) == ("", "", [(first, second)])
+            else:
+                assert (content, thought, calls) == (first, second, [])
 
 
 def test_harmony_cut_off():

@@ -12,6 +12,12 @@ QWEN = "... <think> ... </think> ..."
 OPEN = "<|assistant|><think>\n"
 GPT = "... <|start|>assistant<|channel|>final<|message|> ..."
 START = "<|start|>assistant"
+GRANITE = (
+    "Write your thoughts between <think></think> and your response between <response></response>"
+)
+GRANITE_32 = "Here is my thought process: ... Here is my response:"
+APRIEL = "... after the marker [BEGIN FINAL RESPONSE]."
+GLIMMER = "to=self <|eom|>"
 
 
 def events(template: str | None, prompt: str, pieces: list[str]) -> list[Event]:
@@ -44,7 +50,40 @@ CASES = [
     (QWEN, OPEN, "a </ b </thin", "a </ b </thin", ""),
     ("[THINK][/THINK]", "", "[THINK]a[/THINK]b[INST]", "a", "b[INST]"),
     ("<seed:think></seed:think>", "x<seed:think>", "a</seed:think>b", "a", "b"),
+    ("<|channel> <channel|>", "", "<|channel>thought\nhm\n<channel|>Yes", "hm\n", "Yes"),
+    ("<|channel> <channel|>", "<|channel>thought\n<channel|>", "Yes", "", "Yes"),
+    (GRANITE, "", "<think>hm</think>\n<response>Yes</response>", "hm", "Yes"),
+    (GRANITE_32, "", "Here is my thought process:\nhm\nHere is my response:\n\nYes", "hm\n", "Yes"),
+    (
+        APRIEL,
+        "Here are my reasoning steps:\n",
+        "hm\n[BEGIN FINAL RESPONSE]\nYes\n[END FINAL RESPONSE]",
+        "hm\n",
+        "Yes\n",
+    ),
+    ("<think{}> :opensource", "", "<think:opensource>hm</think:opensource>Yes", "hm", "Yes"),
+    (
+        GLIMMER,
+        START,
+        " to=self<|message|>hm<|eom|><|start|>assistant to=user<|message|>Yes",
+        "hm",
+        "Yes",
+    ),
+    (
+        "<thinking></thinking> <mm:think></mm:think>",
+        "",
+        "<thinking>a</thinking>b<mm:think>c",
+        "ac",
+        "b",
+    ),
     (GPT, START, "<|channel|>final<|message|>Hi<|return|>", "", "Hi"),
+    (
+        GPT,
+        START,
+        f"<|channel|>commentary<|message|>Wait.<|end|>{START}<|channel|>final<|message|>Hi",
+        "",
+        "Wait.Hi",
+    ),
     (
         GPT,
         START,
@@ -82,8 +121,10 @@ def test_text_is_not_held_back_without_need():
 
 @pytest.mark.parametrize("mark", THINK)
 def test_markers_are_kept_visible(mark):
-    assert detect(" ".join(mark)).marks == set(mark)
-    assert detect(mark[0]).marks == frozenset()
+    found = detect(" ".join(mark.named))
+    assert found.marks >= mark.kept
+    assert detect(None, mark.kept).marks >= set(mark.tokens or mark.named[:2]) or mark.words
+    assert detect(mark.named[0][:-1]).marks == frozenset()
 
 
 THINKING = "{% if thinking %}<think>{% endif %}</think>"

@@ -9,6 +9,7 @@ from mistralrs.api.prompt import Prompt
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest
 from mistralrs.nn.media import is_media
 from mistralrs.prompt import rules
+from mistralrs.prompt.history import MISTRAL, with_ids
 from mistralrs.prompt.media import Placer, whole
 from mistralrs.prompt.messages import (
     Message,
@@ -72,6 +73,8 @@ class Prompter:
                 "Runner(chat_template=...)"
             )
         messages = normalize(request.messages) if messages is None else messages
+        if MISTRAL in self.template.text:
+            messages = with_ids(messages)
         variables = template_variables(request)
         parsed = with_arguments(messages, as_object)
         try:

@@ -53,9 +53,15 @@ class ChatTemplate:
             **plain(variables),
         }
         try:
-            return template.render(messages=[_message(message) for message in messages], **values)
+            return _rendered(template, [_message(message) for message in messages], values)
         except Refusal as error:
             raise TemplateError(f"the chat template refused these messages: {error}") from error
+        except jinja2.exceptions.SecurityError as error:
+            raise TemplateError(
+                f"the chat template failed at line {_line(error)}: {error} A template may not change lists or "
+                "reach into Python, here or in transformers; take a newer version of the model's template, or "
+                f"{ADVICE}"
+            ) from error
         except Exception as error:  # a template can raise anything that Python can
             raise TemplateError(
                 f"the chat template failed at line {_line(error)}: {error}; check the roles and "
@@ -145,6 +151,20 @@ def _sources(value: Any) -> str | dict[str, str] | None:
         raise TemplateError(
             "chat_template must be a string or a list of objects with name and template; " + ADVICE
         ) from error
+
+
+def _rendered(
+    template: jinja2.Template, messages: list[dict[str, Any]], values: Mapping[str, Any]
+) -> str:
+    """Render without null contents, and with them where a template asks whether a content is none."""
+    try:
+        return template.render(messages=messages, **values)
+    except jinja2.UndefinedError as first:
+        try:
+            nulls = [{"content": None, **message} for message in messages]
+            return template.render(messages=nulls, **values)
+        except Exception:  # the first error tells more
+            raise first from None
 
 
 def _text(path: Path) -> str:

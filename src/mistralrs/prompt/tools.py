@@ -53,7 +53,13 @@ def wanted(choice: Any, names: list[str]) -> tuple[Calls, list[str]]:
     if "allowed_tools" in shape(choice):
         allowed = choice["allowed_tools"]
         chosen = [tool["function"]["name"] for tool in allowed.get("tools") or ()]
-        return "some" if allowed.get("mode") == "required" else "auto", known(chosen, names)
+        if allowed.get("mode") != "required":
+            return "auto", known(chosen, names)
+        if not chosen:
+            raise ToolError(
+                "tool_choice wants a tool to be called, but allowed_tools.tools is empty; name the tools there"
+            )
+        return "some", known(chosen, names)
     if "function" in shape(choice):
         return "one", known([choice["function"]["name"]], names)
     return "auto", names

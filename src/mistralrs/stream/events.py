@@ -91,5 +91,9 @@ class Voice:
             text = text.lstrip()
         if not text:
             return []
-        self._begun.add(kind)
+        self.begin(kind)
         return [kind(text)]
+
+    def begin(self, kind: Spoken) -> None:
+        """Text of this kind was said elsewhere."""
+        self._begun.add(kind)

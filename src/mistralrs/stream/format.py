@@ -1,19 +1,21 @@
-"""How a model marks the parts of its output, told by its chat template.
+"""How a model marks the parts of its output, told by its chat template and its special tokens.
 
-A new way to write tool calls is a parser and a row in dialects.py; new marks of reasoning are a row in think.py.
+A new way to write tool calls is a row in dialects.py, perhaps with a parser; new marks of reasoning are a row
+in think.py.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from mistralrs.api.prompt import Grammar, Prompt
 from mistralrs.stream import harmony
-from mistralrs.stream.calls import NO_TOOLS, Calls, Dialect, Tools
-from mistralrs.stream.dialects import HARMONY, dialect_of
+from mistralrs.stream.calls import NO_TOOLS, Dialect, Tools
+from mistralrs.stream.dialects import HARMONY, JSON, dialect_of
 from mistralrs.stream.events import Splitter
 from mistralrs.stream.shapes import forced, guarded
-from mistralrs.stream.think import THINK, Marked, is_open
+from mistralrs.stream.split import Split
+from mistralrs.stream.think import marks_of, opened
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,23 @@ class Format:
         return Grammar("lark", text) if text else None
 
 
-def detect(template: str | None) -> Format:
-    """Return the format that the chat template tells of; plain content without any."""
-    text = template or ""
-    if "<|channel|>" in text and "<|message|>" in text:
+def detect(template: str | None, special: Iterable[str] = ()) -> Format:
+    """Return the format that the chat template tells of.
+
+    Where it tells nothing of calls or of reasoning, the tokenizer's special tokens do; plain content without any.
+    """
+    text, tokens = template or "", " ".join(special)
+    if any("<|channel|>" in told and "<|message|>" in told for told in (text, tokens)):
         marks = frozenset(harmony.HARMONY)
         return Format(marks, harmony.Harmony, HARMONY, lambda prompt: harmony.FINAL)
-    dialect = dialect_of(text)
-    mark = next((mark for mark in THINK if all(marker in text for marker in mark)), None)
+    dialect = dialect_of(text) or dialect_of(tokens) or JSON
+    found = marks_of(text) or marks_of(tokens)
 
     def split(prompt: str, tools: Tools) -> Splitter:
-        inner = Marked(mark, mark is not None and is_open(prompt, mark))
-        return Calls(inner, dialect, tools) if tools else inner
+        return Split(found, opened(prompt, found), dialect, tools)
 
     def lead(prompt: str) -> str | None:
-        return re.escape(mark[1]) if mark and is_open(prompt, mark) else None
+        mark = opened(prompt, found)
+        return re.escape(mark.end) if mark else None
 
-    return Format(frozenset(mark or ()), split, dialect, lead)
+    return Format(frozenset().union(*(mark.kept for mark in found)), split, dialect, lead)

@@ -1,9 +1,13 @@
-"""The channels of gpt-oss: messages of a header, which names a channel and perhaps a tool, and a body."""
+"""The channels of gpt-oss: messages of a header, which names a channel and perhaps a recipient, and a body.
+
+Format: https://cookbook.openai.com/articles/openai-harmony
+"""
 
 from mistralrs.api.piece import Finish as Reason
 from mistralrs.stream.calls import NO_TOOLS, Tools, Writer
 from mistralrs.stream.events import Content, Event, Reasoning, Spoken, Voice
-from mistralrs.stream.reader import Malformed
+from mistralrs.stream.headed import program
+from mistralrs.stream.jsontext import Extent, Malformed, dumps
 from mistralrs.stream.scan import first, partial
 
 HARMONY = (
@@ -16,17 +20,35 @@ HARMONY = (
     "<|call|>",
 )
 FINAL = r"<\|channel\|>final[^<]*(<\|constrain\|>[^<]*)?<\|message\|>"
-CHANNELS: dict[str, Spoken] = {"analysis": Reasoning, "commentary": Reasoning, "final": Content}
+CODE = "python"  # the tool whose messages are programs
+
+
+def kind_of(channel: str, addressed: bool) -> Spoken:
+    """What a message is to the user: commentary to nobody is a preamble, which the user reads."""
+    if channel == "analysis" or (channel == "commentary" and addressed):
+        return Reasoning
+    return Content
+
+
+def recipient(to: str, tools: Tools) -> str | None:
+    """The name of the tool that a message goes to; None where it is no call."""
+    if not tools:
+        return None
+    if to.startswith("functions."):
+        return to.removeprefix("functions.")
+    return to if to == CODE or to.startswith("browser.") or to in tools else None
 
 
 class Harmony:
-    """Splits gpt-oss output: messages of a header, which names a channel, and a body."""
+    """Splits gpt-oss output into content, reasoning and calls."""
 
     def __init__(self, prompt: str, tools: Tools = NO_TOOLS) -> None:
         self._writer = Writer(tools)
         self._voice = Voice()
         self._held = ""
         self._kind: Spoken | None = Content  # None inside a call
+        self._call = ""  # the text of the call that is open
+        self._clean: Extent | None = None  # what makes its text strict JSON; None for a program
         self._header: str | None = ""  # None inside a body
         self.push(prompt[max(prompt.rfind("<|start|>"), 0) :])  # the prompt may begin the message
         self._voice = Voice()
@@ -58,20 +80,23 @@ class Harmony:
         if self._header is not None:
             self._header += text
         elif self._kind is None:
-            self._writer.write(text)
+            self._call += text
+            if self._clean is not None:
+                self._writer.write("".join(map(self._clean.step, text)))
         else:
             self._writer.events += self._voice.say(self._kind, text)
 
     def _end_call(self, whole: bool = True) -> None:
         if self._writer.arguments is None:
             return
-        text = "".join(self._writer.arguments)
         try:
             if not whole:
                 raise Malformed("it was cut off")
+            if self._clean is None:
+                self._writer.write(dumps(program(self._call)))
             self._writer.close()
         except Malformed as error:
-            self._writer.fail(text, error)
+            self._writer.fail(self._call, error)
 
     def _turn(self, marker: str) -> None:
         """Go where `marker` leads: into a body, or to the next part of a header."""
@@ -80,14 +105,18 @@ class Harmony:
         words = (self._header or "").split()
         to = [word for word in words if word.startswith("to=")]
         if marker == "<|message|>":
-            self._body(next((word for word in words if word not in to), ""), to)
+            channel = next((word for word in words if word not in to), "")
+            self._body(channel, to[0].removeprefix("to=") if to else "")
         elif marker == "<|constrain|>":
             self._header = (self._header or "") + " "
         else:  # the recipient may stand before the channel
             self._header = "".join(f"{word} " for word in to if marker == "<|channel|>")
 
-    def _body(self, channel: str, to: list[str]) -> None:
-        self._header, self._kind = None, CHANNELS.get(channel, Content)
-        if self._writer.tools and to and (name := to[0].removeprefix("to=functions.")) != to[0]:
-            self._kind = None
+    def _body(self, channel: str, to: str) -> None:
+        """Begin a message of a channel, perhaps to a tool."""
+        self._header, self._kind = None, kind_of(channel, bool(to))
+        name = recipient(to, self._writer.tools)
+        if name:
+            self._kind, self._call = None, ""
+            self._clean = None if name == CODE else Extent()
             self._writer.open(name)

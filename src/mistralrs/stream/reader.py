@@ -6,14 +6,11 @@ So a parser reads like one over a whole text, and gives the same however the tex
 from collections.abc import Callable, Generator
 from typing import TypeAlias, TypeVar
 
+from mistralrs.stream.jsontext import DEEPEST, Extent, Malformed
 from mistralrs.stream.scan import first
 
 Value = TypeVar("Value")
 Steps: TypeAlias = Generator[None, None, Value]
-
-
-class Malformed(Exception):
-    """The text is not what a parser expects."""
 
 
 class Reader:
@@ -29,6 +26,10 @@ class Reader:
         taken, self.text = self.text[:length], self.text[length:]
         self.read += taken
         return taken
+
+    def back(self, text: str) -> None:
+        """Unread `text`, which was read last."""
+        self.text, self.read = text + self.text, self.read[: len(self.read) - len(text)]
 
     def forget(self) -> None:
         """What was read up to here will not be asked for."""
@@ -60,16 +61,18 @@ class Reader:
             raise Malformed(f"{self.text[:20]!r} instead of {words[0]!r}")
         return found
 
-    def ending(self, *words: str) -> Steps[None]:
-        """Read one of some words and the white space before it; nothing if none comes."""
+    def ending(self, *words: str) -> Steps[str | None]:
+        """Read one of some words and the white space before it, and return the word; nothing if none comes."""
         while True:
             text = self.text.lstrip()
-            found = next((word for word in words if text.startswith(word)), None)
-            if found:
-                self.take(len(self.text) - len(text) + len(found))
-            if found or self.over or not any(word.startswith(text) for word in words):
-                return
+            longer = any(word.startswith(text) and word != text for word in words)
+            if not (longer or not text) or self.over:
+                break
             yield
+        found = max((word for word in words if text.startswith(word)), key=len, default=None)
+        if found:
+            self.take(len(self.text) - len(text) + len(found))
+        return found
 
     def until(self, *words: str) -> Steps[tuple[str, str]]:
         """Read to the end of the first of some words; return the text before it, and the word."""
@@ -91,12 +94,16 @@ class Reader:
         opening = yield from self.space()
         if not opening:
             raise Malformed("no value")
-        scan = scalar if opening not in '{["' else Extent()
+        extent = Extent()
+        scan = extent if opening in '{["' else scalar
         parts = []
         while True:
-            length, done = scan(self.text)
-            parts.append(self.take(length))
-            write(parts[-1])
+            length, done, clean = scan(self.text)
+            self.take(length)
+            parts.append(clean)
+            write(clean)
+            if extent.over:
+                raise Malformed(f"more than {DEEPEST} levels")
             if done or (self.over and scan is scalar):
                 return "".join(parts)
             if self.over:
@@ -104,32 +111,7 @@ class Reader:
             yield
 
 
-def scalar(text: str) -> tuple[int, bool]:
-    """Return how much of the text belongs to a number or a literal, and whether it ends there."""
+def scalar(text: str) -> tuple[int, bool, str]:
+    """How much of the text belongs to a number or a literal, whether it ends there, and that part."""
     end = next((i for i, c in enumerate(text) if not (c.isalnum() or c in "+-._")), len(text))
-    return end, end < len(text)
-
-
-class Extent:
-    """Finds the end of a JSON object, array or string."""
-
-    def __init__(self) -> None:
-        self.depth, self.quoted, self.escaped = 0, False, False
-
-    def __call__(self, text: str) -> tuple[int, bool]:
-        """Return how much of the text belongs to the value, and whether it ends there."""
-        for i, char in enumerate(text):
-            self.step(char)
-            if not self.depth and not self.quoted:
-                return i + 1, True
-        return len(text), False
-
-    def step(self, char: str) -> None:
-        """Take one character."""
-        if self.quoted:
-            self.quoted = char != '"' or self.escaped
-            self.escaped = char == "\\" and not self.escaped
-        elif char == '"':
-            self.quoted = True
-        else:
-            self.depth += (char in "{[") - (char in "}]")
+    return end, end < len(text), text[:end]

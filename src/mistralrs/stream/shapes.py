@@ -96,12 +96,14 @@ def properties(schema: Schema) -> list[tuple[str, Schema, bool]]:
 
 
 def marked(before: str, middle: str, end: str) -> Callable[[Schema, Quote], Rule]:
-    """Every parameter between marks, strings as they are; `before` has KEY."""
+    """Every parameter between marks, strings as they are; `before` has KEY, and KIND where it tells of strings."""
 
     def rule(schema: Schema, quote: Quote) -> Rule:
         parts = []
         for key, one, needed in properties(schema):
-            expression = f"{quote(before.replace('KEY', key) + middle)} {plain(one)} {quote(end)}"
+            string = "true" if one.get("type") == "string" else "false"
+            head = before.replace("KEY", key).replace("KIND", string) + middle
+            expression = f"{quote(head)} {plain(one)} {quote(end)}"
             parts.append(expression if needed else f"({expression})?")
         return " ".join(parts)
 
@@ -116,15 +118,22 @@ def plain(schema: Schema) -> Rule:
     if schema.get("type") != "string":
         return value(schema)
     least, most = max(schema.get("minLength", 1), 1), schema.get("maxLength", "")
-    return f"/[^<\\n]{{{least},{most}}}/"
+    return f"/[^<\\]\\n]{{{least},{most}}}/"
 
 
 def keywords(schema: Schema, quote: Quote) -> Rule:
     """key=value, ..."""
-    rule = ""
-    for key, one, needed in reversed(properties(schema)):
-        first = key == properties(schema)[0][0]
-        expression = f"{quote(key + '=' if first else ', ' + key + '=')} {value(one)}"
+    return joined(schema, "=", ", ", quote, value)
+
+
+def joined(
+    schema: Schema, equals: str, comma: str, quote: Quote, of: Callable[[Schema], Rule]
+) -> Rule:
+    """Parameters with something between key and value, and between one and the next; `of` makes the values."""
+    rule, pairs = "", properties(schema)
+    for key, one, needed in reversed(pairs):
+        first = key == pairs[0][0]
+        expression = f"{quote(('' if first else comma) + key + equals)} {of(one)}"
         rule = (
             f"{expression} {rule}"
             if needed
@@ -133,3 +142,54 @@ def keywords(schema: Schema, quote: Quote) -> Rule:
             else f"({expression} {rule})?"
         )
     return rule
+
+
+def quoted_in(mark: str) -> Callable[[Schema, Quote], Rule]:
+    """{key:value,...} with strings between two marks."""
+
+    def rule(schema: Schema, quote: Quote) -> Rule:
+        return f"{quote('{')} {joined(schema, ':', ',', quote, partial(one, quote=quote))} {quote('}')}"
+
+    def one(schema: Schema, quote: Quote) -> Rule:
+        if schema.get("type") == "object" and schema.get("properties"):
+            return rule(schema, quote)
+        if schema.get("type") == "array":
+            items = several(one(schema.get("items") or {}, quote), quote(","), schema)
+            return f"{quote('[')} {items} {quote(']')}"
+        if schema.get("type") in ("integer", "number", "boolean", "null"):
+            return value(schema)
+        return f"{quote(mark)} {plain({'type': 'string', **schema})} {quote(mark)}"
+
+    return rule
+
+
+def elements(mark: str) -> Callable[[Schema, Quote], Rule]:
+    """A tag behind a mark for every parameter, and so on for what is in them."""
+
+    def rule(schema: Schema, quote: Quote) -> Rule:
+        parts = []
+        for key, one, needed in properties(schema):
+            expression = element(key, one, quote)
+            parts.append(expression if needed else f"({expression})?")
+        return " ".join(parts)
+
+    def element(key: str, schema: Schema, quote: Quote) -> Rule:
+        return f"{quote(f'{mark}<{key}>')} {inner(schema, quote)} {quote(f'{mark}</{key}>')}"
+
+    def inner(schema: Schema, quote: Quote) -> Rule:
+        if schema.get("type") == "object":
+            return rule(schema, quote)
+        if schema.get("type") == "array":
+            return several(element("item", schema.get("items") or {}, quote), "", schema)
+        return plain({"type": "string", **schema})
+
+    return rule
+
+
+def several(item: Rule, comma: Rule, schema: Schema) -> Rule:
+    """The items of an array."""
+    least, most = schema.get("minItems", 0), schema.get("maxItems", MOST)
+    if not most:
+        return ""
+    rest = f"{item} ({comma} {item}){{{max(least - 1, 0)},{most - 1}}}"
+    return rest if least else f"({rest})?"

@@ -1,56 +1,74 @@
-"""Reasoning between a pair of markers."""
+"""How families of models mark their reasoning, and the chat templates that tell which one does."""
 
-from typing import TypeAlias
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from mistralrs.api.piece import Finish as Reason
-from mistralrs.stream.events import Content, Event, Finish, Reasoning, Voice
-from mistralrs.stream.scan import first, partial
 
-Mark: TypeAlias = tuple[str, str]  # what begins and what ends the reasoning
+@dataclass(frozen=True)
+class Mark:
+    """What begins and what ends reasoning."""
+
+    begin: str
+    end: str
+    words: tuple[
+        str, ...
+    ] = ()  # that a chat template has all of; the two marks where none are given
+    tokens: tuple[str, ...] = ()  # special tokens in them; the two marks where none are given
+    drops: tuple[str, ...] = ()  # what frames the answer itself
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The words that tell of this mark."""
+        return self.words or (self.begin, self.end)
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Special tokens that must stay in the text."""
+        return frozenset(self.tokens or (self.begin, self.end))
+
 
 THINK: tuple[Mark, ...] = (
-    ("<think>", "</think>"),
-    ("<seed:think>", "</seed:think>"),
-    ("<mm:think>", "</mm:think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|inner_prefix|>", "<|inner_suffix|>"),
-)
+    Mark(
+        "<think>",
+        "</think>",
+        ("<think>", "</think>", "<response>", "</response>"),
+        drops=("<response>", "</response>"),
+    ),
+    Mark("<think>", "</think>"),
+    Mark("<thinking>", "</thinking>"),
+    Mark("<seed:think>", "</seed:think>"),
+    Mark("<mm:think>", "</mm:think>"),
+    Mark("<think:opensource>", "</think:opensource>", ("<think{}>", ":opensource")),
+    Mark("[THINK]", "[/THINK]"),
+    Mark("<|START_THINKING|>", "<|END_THINKING|>"),
+    Mark("<|inner_prefix|>", "<|inner_suffix|>"),
+    Mark("<|channel>thought", "<channel|>", ("<|channel>", "<channel|>"), ("<|channel>", "<channel|>")),
+    Mark("Here is my thought process:", "Here is my response:"),
+    Mark(
+        "Here are my reasoning steps:",
+        "[BEGIN FINAL RESPONSE]",
+        ("[BEGIN FINAL RESPONSE]",),
+        drops=("[END FINAL RESPONSE]",),
+    ),
+    Mark(
+        " to=self<|message|>",
+        "<|eom|>",
+        ("to=self", "<|eom|>"),
+        ("<|start|>", "<|message|>", "<|eom|>"),
+        drops=("<|start|>assistant", "<|eom|>", " to=user<|message|>", " to=NAME<|message|>"),
+    ),
+)  # fmt: skip
 
 
-def is_open(prompt: str, mark: Mark) -> bool:
-    """Tell whether a prompt ends with the beginning of reasoning."""
-    return prompt.rstrip().endswith(mark[0])
+def marks_of(text: str) -> tuple[Mark, ...]:
+    """The marks that a template, or a list of special tokens, names; the first row of each beginning counts."""
+    found: dict[str, Mark] = {}
+    for mark in THINK:
+        if all(word in text for word in mark.named):
+            found.setdefault(mark.begin, mark)
+    return tuple(found.values())
 
 
-class Marked:
-    """Splits at a pair of markers, which may occur several times. Without a pair all text is content."""
-
-    def __init__(self, mark: Mark | None, inside: bool = False) -> None:
-        self._mark = mark
-        self._inside = inside
-        self._voice = Voice()
-        self._held = ""
-
-    def push(self, text: str) -> list[Event]:
-        """Take more text and return the events that became certain."""
-        events: list[Event] = []
-        self._held += text
-        while self._mark is not None and (at := first(self._held, [self._mark[self._inside]])):
-            events += self._say(self._held[: at[0]])
-            self._held = self._held[at[1] :]
-            self._inside = not self._inside
-        keep = partial(self._held, [self._mark[self._inside]]) if self._mark else 0
-        certain = len(self._held) - keep
-        events += self._say(self._held[:certain])
-        self._held = self._held[certain:]
-        return events
-
-    def end(self, reason: Reason) -> list[Event]:
-        """Return a partial marker as the text that it turned out to be, then the Finish."""
-        events = self._say(self._held)
-        self._held = ""
-        return [*events, Finish(reason)]
-
-    def _say(self, text: str) -> list[Event]:
-        return self._voice.say(Reasoning if self._inside else Content, text)
+def opened(prompt: str, marks: Iterable[Mark]) -> Mark | None:
+    """The mark of the reasoning that a prompt ends with the beginning of."""
+    return next((mark for mark in marks if prompt.rstrip().endswith(mark.begin)), None)
