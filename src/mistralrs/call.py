@@ -32,8 +32,13 @@ class Call:
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.job = Job(prompt, follow, self.inbox.put, constrain)
 
-    def pieces(self) -> Iterator[Piece]:
-        """Submit the job; the pieces as they come, or RequestTimeoutError, or what the engine delivers."""
+    def pieces(self, whole: bool = False) -> Iterator[Piece]:
+        """Submit the job; the pieces as they come, or RequestTimeoutError, or what the engine delivers.
+
+        With `whole` all of them come at the end, so that no token makes the engine wait for its caller's thread.
+        """
+        if whole:
+            self.job.deliver = gathered(self.left, self.job.deliver)
         self.engine.submit(self.job)
         return self.received()
 
@@ -47,11 +52,13 @@ class Call:
         finally:
             self.cancel()
 
-    def pieces_async(self) -> AsyncIterator[Piece]:
+    def pieces_async(self, whole: bool = False) -> AsyncIterator[Piece]:
         """`pieces` for the running event loop."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         self.job.deliver = lambda item: put(loop, inbox, item)
+        if whole:
+            self.job.deliver = gathered(self.left, self.job.deliver)
         self.engine.submit(self.job)
         return self.received_async(inbox)
 
@@ -88,6 +95,21 @@ class Call:
             f"the request did not finish within {self.timeout} s and was canceled; pass a larger "
             "timeout, or ask for fewer tokens"
         )
+
+
+def gathered(count: int, deliver: Callable[[Item], None]) -> Callable[[Item], None]:
+    """A delivery that holds everything back until `count` continuations have ended or the job has failed."""
+    held: list[Item] = []
+    left = count
+
+    def take(item: Item) -> None:
+        nonlocal left
+        held.append(item)
+        left = 0 if isinstance(item, BaseException) else left - (item.finish is not None)
+        while held and left <= 0:
+            deliver(held.pop(0))
+
+    return take
 
 
 def put(loop: asyncio.AbstractEventLoop, inbox: "asyncio.Queue[Any]", item: Item) -> None:

@@ -76,7 +76,8 @@ class Decoder(nn.Module):
         x = self.inputs(batch)
         for layer in self.model.layers:
             x = layer(x, batch)
-        return self.model.norm(x[batch.outputs])
+        every = len(batch.outputs) == len(x)  # as in every step without prompts
+        return self.model.norm(x if every else x[batch.outputs])
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits float32 [R, V] of the rows in `batch.outputs`."""

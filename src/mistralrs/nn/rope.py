@@ -140,6 +140,8 @@ class Rope(nn.Module):
         angle = batch.positions[..., None].float() * freq.to(batch.positions.device)
         if angle.dim() == 3:  # [3, T, dim / 2]
             angle = angle[self.axes.to(angle.device), :, torch.arange(angle.shape[2])].T
+        if isinstance(amplitude, float) and amplitude == 1.0:
+            return angle.cos(), angle.sin()
         return angle.cos() * amplitude, angle.sin() * amplitude
 
     def scaled(self, batch: Batch) -> tuple[Tensor, Tensor | float]:

@@ -55,7 +55,7 @@ class Layers(nn.Module):
         self.parts: list[Run | nn.Module] = []
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """x [T, D] -> [T, D]."""
+        """x [T, D] -> [T, D]; x may be written to."""
         for part in self.chosen(x, batch):
             x = part(x, batch)
         return x
@@ -64,11 +64,9 @@ class Layers(nn.Module):
         """What to run: the layers one by one, where a plan does not do all they do."""
         if batch.joined or not plans.ready(x):
             return list(self.layers)
-        if any(m.weight is not w for m, w in zip(self.linears, self.weights, strict=False)):
-            self.parts = []
-        if not self.parts:
-            self.weights = [m.weight for m in self.linears]
-            self.parts = list(runs(self.layers))
+        weights = [m.weight for m in self.linears]
+        if weights != self.weights or not self.parts:  # compares identities
+            self.weights, self.parts = weights, list(runs(self.layers))
         return self.parts
 
 
@@ -80,8 +78,7 @@ class Run:
     ropes: list[Rope] = field(default_factory=list)  # each kind of angles once
 
     def __call__(self, x: Tensor, batch: Batch) -> Tensor:
-        """x [T, D] -> [T, D]."""
-        x = x.clone()  # the plan writes to it
+        """x [T, D] -> [T, D], in place."""
         self.plan.run(x, batch, [rope.turns(batch) for rope in self.ropes])
         return x
 
