@@ -1,6 +1,6 @@
 """Are the compiled kernels faster than torch's own operators? Ratios of medians, measured in turn.
 
-python bench/kernel.py [linear] [affine] [attention] [recurrence] [gather]
+python bench/kernel.py [quantize] [linear] [affine] [attention] [recurrence] [gather]
 """
 
 import sys
@@ -15,14 +15,15 @@ import torch
 from torch.nn import functional as F
 
 from mistralrs import kernels
-from mistralrs.kernels.affine import affine
+from mistralrs.kernels.affine import FORMATS, affine, pack, unpack
 from mistralrs.kernels.attention import attention
 from mistralrs.kernels.gather import gather, gather_reference
 from mistralrs.kernels.linear import linear
 from mistralrs.kernels.recurrence import recurrence, recurrence_reference
-from mistralrs.passes.isq import TYPES
-from mistralrs.quant.ggml_quantize import packed
+from mistralrs.quant.ggml import KINDS
+from mistralrs.quant.ggml_quantize import packed, quantize
 
+TYPES = {KINDS[code].name: KINDS[code] for code in FORMATS}
 CACHE = 128 << 20  # bytes of weights to rotate through, so that they come from memory
 LINEAR = [  # rows, inner, columns
     (1, 1024, 3072), (1, 2048, 8192), (4, 2048, 8192), (8, 2048, 8192), (32, 2048, 8192),
@@ -179,16 +180,30 @@ def bench_gather():
             picks = [torch.rand(rows // 8, count).topk(8).indices.flatten() for _ in range(16)]
             # Each has its own turn through the picks: all of them meet the same experts.
             ours, theirs, looped = (
-                lambda f=f, x=x, w=w, ids=cycle(picks): f(x, w, next(ids))
-                for f in (gather, gather_reference, loop)
+                lambda f=f, x=x, w=w, ids=ids: f(x, w, next(ids))
+                for f, ids in ((f, cycle(picks)) for f in (gather, gather_reference, loop))
             )
             (own, other), (again, third) = compare(ours, theirs), compare(ours, looped)
             row(f"{rows} x {inner} -> {cols}", str(dtype)[6:], f"{own * 1e3:.2f}",
                 f"{other / own:.2f}", f"{third / again:.2f}")  # fmt: skip
 
 
+def bench_quantize():
+    """Millions of weights a second from bfloat16 to blocks, and from blocks to tiles."""
+    row("type", "quantize", "pack", "unpack")
+    row(*["---"] * 4)
+    dense = torch.randn(2048, 3072).bfloat16()
+    for name, kind in TYPES.items():
+        raw = quantize(kind, dense)
+        tiles = pack(kind.code, raw)
+        runs = (
+            partial(quantize, kind, dense), partial(pack, kind.code, raw), partial(unpack, tiles),
+        )  # fmt: skip
+        row(name, *(f"{dense.numel() / compare(run, int)[0] / 1e6:.0f}" for run in runs))
+
+
 BENCHES = {
-    "linear": bench_linear, "affine": bench_affine, "attention": bench_attention,
+    "quantize": bench_quantize, "linear": bench_linear, "affine": bench_affine, "attention": bench_attention,
     "recurrence": bench_recurrence, "gather": bench_gather,
 }  # fmt: skip
 

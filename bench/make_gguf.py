@@ -45,10 +45,8 @@ def kind(mixture: str, name: str, layers: int) -> Type:
 def blocks(type: Type, shape: tuple[int, int], generator: torch.Generator) -> np.ndarray:
     """Random normal rows [N, K] as blocks uint8 [N, bytes]."""
     rows = torch.randn(min(shape[0], ROWS), shape[1], generator=generator) * 0.02
-    if type == Type.BF16:
-        raw = rows.bfloat16().view(torch.uint8)
-    else:
-        raw = quantize(KINDS[type.value], rows)
+    bf16 = type == Type.BF16
+    raw = rows.bfloat16().view(torch.uint8) if bf16 else quantize(KINDS[type.value], rows)
     repeated = raw.repeat(-(-shape[0] // ROWS), 1)[: shape[0]]
     return repeated.numpy()
 

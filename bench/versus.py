@@ -4,13 +4,13 @@ python bench/versus.py FILE.gguf --engine ours=mistralrs:PYTHON --engine wheel=m
     --engine llama.cpp=llamacpp:PYTHON --engine openvino=openvino:PYTHON [--tests pp128 tg128 ...]
 
 An engine is NAME=KIND:PYTHON, where PYTHON is an interpreter that has the package: `mistralrs` (this project, or
-another one behind the same API), `xllamacpp` (llama.cpp's server in process), or `openvino_genai`. The first engine is
-compared with the others. Each run of an engine is a process of its own; rounds alternate between engines; a figure is the
-median of the rounds, a ratio the median of the rounds' ratios. FILE comes from make_gguf.py: a token is a byte.
+another one behind the same API), `xllamacpp` (llama.cpp's server in process), or `openvino_genai`. The first engine
+is compared with the others. Each run of an engine is a process of its own; rounds alternate between engines; a figure
+is the median of the rounds, a ratio the median of the rounds' ratios. FILE comes from make_gguf.py: a token is a byte.
 
-Tests: ppN tokens/s of a prompt of N tokens, tgN tokens/s while writing behind N tokens, cN tokens/s written by N requests
-at once (128 tokens in, 64 out, prompts included). `start` (seconds from the interpreter's start to one new token, files in
-the page cache) and `rss` (peak MiB of the whole run) come with every run.
+Tests: ppN tokens/s of a prompt of N tokens, tgN tokens/s while writing behind N tokens, cN tokens/s written by N
+requests at once (128 tokens in, 64 out, prompts included). `start` (seconds from the interpreter's start to one new
+token, files in the page cache) and `rss` (peak MiB of the whole run) come with every run.
 """
 
 import argparse

@@ -21,6 +21,7 @@ LAYERS = (
     ("",),  # mistralrs/__init__.py: the public names
     ("aio",),
     ("runner",),
+    ("toolbox",),
     ("loaders",),
     ("embedder",),
     ("pipeline",),

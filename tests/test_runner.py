@@ -153,7 +153,6 @@ def test_streams_run_together_before_they_are_read(demo):
 
 NOT_YET = [
     dict(adapter="a"),
-    dict(max_tool_rounds=2),
     dict(session_id="s"),
     dict(enable_code_execution=True),
     dict(enable_shell=True),

@@ -1,9 +1,10 @@
 """AsyncRunner: the Runner for an event loop. Canceling a task cancels its request."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+from mistralrs.agent.loop import Turn
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 from mistralrs.api.responses import (
     ChatCompletionChunkResponse,
@@ -12,15 +13,14 @@ from mistralrs.api.responses import (
 )
 from mistralrs.api.which import Which
 from mistralrs.embedder import late
-from mistralrs.pipeline import Chat
 from mistralrs.runner import Runner, target
 
 
 class AsyncChatStream(AsyncIterator[ChatCompletionChunkResponse]):
     """The chunks of a streamed chat, for `async for`. Closing or dropping it cancels the request."""
 
-    def __init__(self, chat: Chat):
-        self._call = chat.call
+    def __init__(self, chat: Turn):
+        self._chat = chat
         self._chunks = chat.chunks_async()
 
     async def __anext__(self) -> ChatCompletionChunkResponse:
@@ -28,16 +28,16 @@ class AsyncChatStream(AsyncIterator[ChatCompletionChunkResponse]):
 
     async def aclose(self) -> None:
         """Cancel what is not finished."""
-        self._call.cancel()
+        self._chat.cancel()
 
     async def __aenter__(self) -> "AsyncChatStream":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._call.cancel()
+        self._chat.cancel()
 
     def __del__(self) -> None:
-        self._call.cancel()
+        self._chat.cancel()
 
 
 class AsyncRunner:
@@ -59,10 +59,7 @@ class AsyncRunner:
         timeout: float | None = None,
     ) -> ChatCompletionResponse | AsyncChatStream:
         """Answer a chat: the whole response, or an async iterator of chunks when `request.stream` is set."""
-        pipeline = await asyncio.to_thread(
-            self.runner._pipeline, target(request, ChatCompletionRequest, model_id)
-        )
-        chat = await asyncio.to_thread(pipeline.chat, request, timeout)
+        chat = await asyncio.to_thread(self.runner._chat, request, model_id, timeout)
         return AsyncChatStream(chat) if request.stream else await chat.whole_async()
 
     async def send_completion_request(
@@ -96,6 +93,25 @@ class AsyncRunner:
             return await asyncio.wait_for(vectors, timeout)
         except (TimeoutError, asyncio.TimeoutError):
             raise late(timeout) from None
+
+    async def stream_completion_request(
+        self, request: CompletionRequest, model_id: str | None = None
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Continue a text, as it is written: dicts with `choices` in OpenAI's form, the last one with `usage`."""
+        pipeline = await asyncio.to_thread(
+            self.runner._pipeline, target(request, CompletionRequest, model_id)
+        )
+        return (await asyncio.to_thread(pipeline.completion, request, None)).texts_async()
+
+    async def embed(
+        self, request: EmbeddingRequest, model_id: str | None = None
+    ) -> tuple[list[list[float]], int]:
+        """`send_embedding_request` and the number of tokens read."""
+        model = await asyncio.to_thread(
+            self.runner._embedder, target(request, EmbeddingRequest, model_id)
+        )
+        vectors = await self.send_embedding_request(request, model_id)
+        return vectors, await asyncio.to_thread(model.count, request)
 
     async def close(self) -> None:
         """End the engines and free the memory."""

@@ -84,6 +84,10 @@ class Embedder:
             )
         return tokens[: self.context]
 
+    def count(self, request: EmbeddingRequest) -> int:
+        """The tokens that a request reads."""
+        return sum([len(self.fit(tokens, request)) for tokens in self.inputs(request)])
+
     def close(self) -> None:
         """End the engine; requests that still run fail with an EngineError."""
         self.engine.close()

@@ -2,8 +2,9 @@
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -125,6 +126,10 @@ class Pipeline:
             self.call(prompt, timeout), CompletionReply(request, prompt, self.header())
         )
 
+    def count(self, request: ChatCompletionRequest) -> int:
+        """The tokens of a chat's prompt; raises what sending it would raise."""
+        return len(self.calling(self.prompter.chat(request)).tokens)
+
     def call(self, prompt: Prompt, timeout: float | None, lead: str | None = None) -> Call:
         """A call of the engine, which is started again if it died. A grammar begins behind `lead`."""
         constrain = self.constrain(prompt, lead)
@@ -216,6 +221,10 @@ class Chat:
         pieces = self.call.pieces_async()
         return (chunk async for piece in pieces for chunk in self.said(piece))
 
+    def cancel(self) -> None:
+        """Give up what has not finished; harmless afterwards."""
+        self.call.cancel()
+
     def said(self, piece: Piece) -> list[ChatCompletionChunkResponse]:
         """The chunks of one piece."""
         return self.reply.chunks(piece, cost(self.call.job))
@@ -239,6 +248,16 @@ class Completion:
         async for piece in self.call.pieces_async(whole=True):
             self.reply.push(piece)
         return self.reply.response(cost(self.call.job))
+
+    async def texts_async(self) -> AsyncGenerator[dict[str, Any]]:
+        """The text as it is written: dicts with `choices` in OpenAI's form, the last one with `usage`."""
+        try:
+            async for piece in self.call.pieces_async():
+                if said := self.reply.said(piece):
+                    usage = self.reply.response(cost(self.call.job)).usage.to_dict()
+                    yield said | ({"usage": usage} if self.reply.done else {})
+        finally:
+            self.call.cancel()
 
 
 def cost(job: Job) -> Cost:

@@ -1,11 +1,12 @@
 """Runner: models by id; a request in, a response or an iterator out."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistralrs import loaders
+from mistralrs.agent.loop import Turn
 from mistralrs.api import check, later
 from mistralrs.api.errors import (
     ModelNotFoundError,
@@ -14,8 +15,10 @@ from mistralrs.api.errors import (
     RequestError,
 )
 from mistralrs.api.explain import Explanation
+from mistralrs.api.mcp import McpClientConfigPy
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 from mistralrs.api.responses import (
+    AgenticToolCallRecord,
     ChatCompletionChunkResponse,
     ChatCompletionResponse,
     CompletionResponse,
@@ -24,22 +27,31 @@ from mistralrs.api.strict import strict
 from mistralrs.api.which import Which
 from mistralrs.embedder import Embedder
 from mistralrs.loaders import Model
-from mistralrs.pipeline import Chat, Pipeline, Settings
+from mistralrs.pipeline import Pipeline, Settings
+from mistralrs.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from mistralrs.mcp.client import McpClient
 
 
 class ChatStream(Iterator[ChatCompletionChunkResponse]):
     """The chunks of a streamed chat. Closing it, leaving its `with` block or dropping it cancels the request."""
 
-    def __init__(self, chat: Chat):
-        self._call = chat.call
+    def __init__(self, chat: Turn):
+        self._chat = chat
         self._chunks = chat.chunks()
 
     def __next__(self) -> ChatCompletionChunkResponse:
         return next(self._chunks)
 
+    @property
+    def agentic_tool_calls(self) -> Sequence[AgenticToolCallRecord]:
+        """The tool calls that have run so far."""
+        return getattr(self._chat, "records", ())
+
     def close(self) -> None:
         """Cancel what is not finished."""
-        self._call.cancel()
+        self._chat.cancel()
 
     def __enter__(self) -> "ChatStream":
         return self
@@ -120,17 +132,25 @@ class Runner:
         search_embedding_model: str | None = None,
         search_callback: Any = None,
         tool_callbacks: Any = None,
-        mcp_client_config: Any = None,
+        mcp_client_config: McpClientConfigPy | None = None,
         mtp_model: str | None = None,
         mtp_n_predict: int | None = None,
         code_execution_config: Any = None,
         shell_config: Any = None,
+        tool_callbacks_with_tools: Any = None,
     ):
         given = dict(locals())
         later.refuse("Runner", given, later.RUNNER)
         settings = Settings(**{name: given[name] for name in Settings.__dataclass_fields__})
+        self._toolbox = Toolbox(given)
         slot = Slot(which, settings)
-        self._default = slot.get().id
+        try:
+            self._default = slot.get().id
+            self._toolbox.load(settings)
+        except BaseException:
+            slot.unload()
+            self._toolbox.close()
+            raise
         self._slots = {self._default: slot}
 
     # Requests.
@@ -146,9 +166,7 @@ class Runner:
 
         `timeout` is in seconds; a request that takes longer is canceled with a RequestTimeoutError.
         """
-        chat = self._pipeline(target(request, ChatCompletionRequest, model_id)).chat(
-            request, timeout
-        )
+        chat = self._chat(request, model_id, timeout)
         return ChatStream(chat) if request.stream else chat.whole()
 
     def send_completion_request(
@@ -220,6 +238,10 @@ class Runner:
         return self._pipeline(model_id).explain(bandwidth, speed)
 
     # Text.
+
+    def count_tokens(self, request: ChatCompletionRequest, model_id: str | None = None) -> int:
+        """The tokens of a chat's prompt as its model reads it, without running it."""
+        return self._pipeline(target(request, ChatCompletionRequest, model_id)).count(request)
 
     def tokenize_text(
         self,
@@ -295,10 +317,16 @@ class Runner:
         slot.unload()
         self._default = next(iter(self._slots)) if self._default == model_id else self._default
 
+    @property
+    def mcp_client(self) -> "McpClient | None":
+        """The client of the MCP servers: their tools, resources and status."""
+        return self._toolbox.mcp
+
     # Life.
 
     def close(self) -> None:
-        """End the engines and free the memory."""
+        """End the engines and the MCP servers, and free the memory."""
+        self._toolbox.close()
         for slot in self._slots.values():
             slot.unload()
 
@@ -318,6 +346,13 @@ class Runner:
         if id not in self._slots:
             raise ModelNotFoundError(f"no model '{id}' here; there are: {', '.join(self._slots)}")
         return self._slots[id]
+
+    def _chat(
+        self, request: ChatCompletionRequest, model_id: str | None, timeout: float | None
+    ) -> Turn:
+        """Begin a chat, with the tools that run here."""
+        pipeline = self._pipeline(target(request, ChatCompletionRequest, model_id))
+        return self._toolbox.chat(pipeline, request, timeout)
 
     def _pipeline(self, model_id: str | None) -> Pipeline:
         model = self._slot(model_id).get()

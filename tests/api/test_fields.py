@@ -114,6 +114,8 @@ FIELDS = {
     "LoraResidentGenerationInfo": "generation aliases rank bytes retired active_leases",
     "LoraRuntimeStatus": """adapters generations resident_generations retired_generations
         resident_bytes max_adapters max_rank max_bytes""",
+    "Explanation": """model device instructions threads activations matrices cache_dtype cache_tokens
+        cache_bytes page_tokens token_bytes bandwidth=None speed=None""",
     "SandboxPolicy": """max_memory_mb=2048 max_cpu_secs=300 max_procs=64 max_open_fds=1024
         max_file_sz_mb=256 network=NetworkMode.Loopback extra_fs_read=[] extra_fs_write=[]
         extra_env=[] strict=False""",

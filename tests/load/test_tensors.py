@@ -217,3 +217,24 @@ def test_main_dtype():
     assert main_dtype(lazies) is torch.float16
     assert main_dtype(lazies | {"c": Lazy.of(torch.ones(1))}) is torch.float32
     assert main_dtype({"q": Lazy.of(torch.ones(99, dtype=torch.uint8))}) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells resident pages")
+def test_released_tensors_leave_memory_and_come_back(tmp_path):
+    value = torch.arange(1 << 20, dtype=torch.int32)
+    save_file({"w": value}, tmp_path / "model.safetensors")
+    lazy = read_checkpoint([tmp_path / "model.safetensors"])["w"]
+    tensor = lazy.load()
+    assert torch.equal(tensor, value)
+    before = resident(tmp_path / "model.safetensors")
+    lazy.release()
+    assert resident(tmp_path / "model.safetensors") <= before - 4000
+    assert torch.equal(tensor, value)
+
+
+def resident(path: Path) -> int:
+    """KiB of a mapped file in the memory of this process."""
+    pages = re.findall(
+        rf"{re.escape(str(path))}\n(?:\w+:.*\n)*?Rss:\s+(\d+)", Path("/proc/self/smaps").read_text()
+    )
+    return sum(map(int, pages))

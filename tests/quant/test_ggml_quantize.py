@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from mistralrs import kernels
 from mistralrs.quant.affine import Affine
 from mistralrs.quant.ggml import KINDS, GgmlWeight
 from mistralrs.quant.ggml_quantize import packed, quantize
@@ -86,3 +87,12 @@ def test_weight(name):
     y = torch.randn(4, 256)
     assert torch.equal(stack.product(y, 1), matrix.matmul(y))
     assert matrix.matmul(y.bfloat16()).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_instruction_set_finds_the_same_bytes(name):
+    found = []
+    for isa in kernels.available()[:-1]:  # the last is the reference
+        with kernels.use(isa):
+            found.append(quantize(BY_NAME[name], samples(16, 768)))
+    assert all(torch.equal(found[0], other) for other in found)

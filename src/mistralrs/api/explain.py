@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mistralrs.api.strict import strict
+
 
 @dataclass(frozen=True)
 class Matrices:
@@ -16,6 +18,7 @@ class Matrices:
     read: int  # bytes that one token reads: of experts and tables only what it needs
 
 
+@strict
 @dataclass(frozen=True)
 class Explanation:
     """A loaded model, its memory, and how fast memory lets it write; print it for a table."""

@@ -11,11 +11,6 @@ RUNNER: Table = {
     "which_draft": (None, "speculative decoding"),
     "num_device_layers": (None, "placing layers on devices by hand"),
     "anymoe_config": (None, "AnyMoE"),
-    "enable_search": (False, "web search"),
-    "search_embedding_model": (None, "web search"),
-    "search_callback": (None, "web search"),
-    "tool_callbacks": (None, "running tools"),
-    "mcp_client_config": (None, "the MCP client"),
     "mtp_model": (None, "speculative decoding"),
     "mtp_n_predict": (None, "speculative decoding"),
     "code_execution_config": (None, "code execution"),
@@ -33,9 +28,6 @@ WHICH: Table = {
     "adapters": (None, "adapters of GGUF models"),
 }
 REQUEST: Table = {
-    "web_search_options": (None, "web search"),
-    "max_tool_rounds": (None, "running tools"),
-    "tool_dispatch_url": (None, "running tools"),
     "enable_code_execution": (False, "code execution"),
     "enable_shell": (False, "the shell tool"),
     "shell_skills": (None, "the shell tool"),

@@ -11,6 +11,7 @@ from mistralrs.api.errors import MistralRsError
 from mistralrs.cli.doctor import doctor
 from mistralrs.cli.options import GlobalOptions, takes
 from mistralrs.cli.run import run
+from mistralrs.cli.serve import serve
 from mistralrs.cli.verify import verify
 
 INTERRUPTED = 130  # the exit code of shells for Ctrl-C
@@ -24,10 +25,11 @@ log = logging.getLogger("mistralrs")
 def app(context: click.Context, everywhere: GlobalOptions) -> None:
     """Local AI inference on your own machine."""
     before = {"seed": everywhere.seed, "token_source": everywhere.token_source}
-    context.default_map = {"run": before}
+    context.default_map = {"run": before, "serve": before}
 
 
 app.add_command(run)
+app.add_command(serve)
 app.add_command(doctor)
 app.add_command(verify)
 

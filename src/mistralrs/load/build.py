@@ -300,6 +300,8 @@ def fill_matrices(
                 weight = isq.apply(name, target.matrix(lazy))
                 # A table whose rows are looked up stays in the mapped file.
                 place(module, leaf, weight if isinstance(module, Embedding) else packed(weight))
+                lazy.release()
     if hasattr(model, "lm_head") and HEAD not in tensors and HEAD in names:
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
         place(model.lm_head, "weight", packed(tied))
+        tensors["model.embed_tokens.weight"].release()

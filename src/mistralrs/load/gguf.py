@@ -20,7 +20,7 @@ import torch
 
 from mistralrs.api.errors import CheckpointError, ModelNotFoundError
 from mistralrs.load.hub import Repo
-from mistralrs.load.tensors import AGAIN, Bytes, open_bytes
+from mistralrs.load.tensors import AGAIN, Bytes, open_bytes, stored
 from mistralrs.nn.checkpoint import Lazy, Packed
 from mistralrs.quant.ggml import KINDS, GgmlWeight
 
@@ -156,10 +156,9 @@ def _read(path: Path) -> Gguf:
 def _lazy(path: Path, data: Bytes, start: int, entry: Entry) -> Lazy:
     offset, kind = start + entry.offset, KINDS.get(entry.code)
     if kind is None:
-        dtype = PLAIN[entry.code]
-        return Lazy(entry.shape, dtype, lambda: data(offset, dtype, entry.shape), file=str(path))
+        return stored(path, data, offset, PLAIN[entry.code], entry.shape)
     shape = (*entry.shape[:-1], kind.row_bytes(entry.shape[-1]))
-    raw = Lazy(shape, torch.uint8, lambda: data(offset, torch.uint8, shape), file=str(path))
+    raw = stored(path, data, offset, torch.uint8, shape)
     return Packed.over(raw, entry.shape[-1], partial(GgmlWeight, kind), kind.name)
 
 

@@ -7,10 +7,10 @@ import mmap
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,8 +20,17 @@ from mistralrs.nn.checkpoint import Lazy, Packed
 
 AGAIN = "download the file again"
 
-# Where a tensor's bytes are: (offset in the file, dtype, shape) -> tensor.
-Bytes = Callable[[int, torch.dtype, tuple[int, ...]], Tensor]
+
+class Bytes(Protocol):
+    """The bytes of a file as tensors."""
+
+    def __call__(self, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        """The tensor at an offset."""
+        ...
+
+    def drop(self, offset: int, size: int) -> None:
+        """These bytes will not be read soon: a mapping need not keep them in memory."""
+        ...
 
 
 def read_checkpoint(paths: Iterable[Path]) -> dict[str, Lazy]:
@@ -59,25 +68,50 @@ def main_dtype(tensors: Mapping[str, Lazy]) -> torch.dtype | None:
 
 def open_bytes(path: Path) -> Bytes:
     """A file's bytes as tensors: views of one mapping, or copies when MISTRALRS_NO_MMAP=1."""
-    return _reader(path) if os.environ.get("MISTRALRS_NO_MMAP") == "1" else _mapping(path)
+    return _Reader(path) if os.environ.get("MISTRALRS_NO_MMAP") == "1" else _Mapping(path)
 
 
-def _mapping(path: Path) -> Bytes:
+def stored(
+    path: Path, data: Bytes, offset: int, dtype: torch.dtype, shape: tuple[int, ...]
+) -> Lazy:
+    """A tensor of a file."""
+    size = prod(shape) * dtype.itemsize
+    return Lazy(
+        shape,
+        dtype,
+        lambda: data(offset, dtype, shape),
+        file=str(path),
+        drop=lambda: data.drop(offset, size),
+    )
+
+
+class _Mapping:
     """Tensors that share one private mapping of the file and keep it alive."""
-    with open(path, "rb") as file:
-        view = _map(file.fileno())
 
-    def tensor(offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    def __init__(self, path: Path):
+        with open(path, "rb") as file:
+            self.view = _map(file.fileno())
+
+    def __call__(self, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
         count = prod(shape)
         if count == 0:
             return torch.empty(shape, dtype=dtype)
-        _read_ahead(view, offset, count * dtype.itemsize)
+        self._advise("MADV_WILLNEED", offset, count * dtype.itemsize)  # one read, not many faults
         if offset % dtype.itemsize == 0:
-            return torch.frombuffer(view, dtype=dtype, count=count, offset=offset).view(shape)
-        raw = torch.frombuffer(view, dtype=torch.uint8, count=count * dtype.itemsize, offset=offset)
+            flat = torch.frombuffer(self.view, dtype=dtype, count=count, offset=offset)
+            return flat.view(shape)
+        size = count * dtype.itemsize
+        raw = torch.frombuffer(self.view, dtype=torch.uint8, count=size, offset=offset)
         return raw.clone().view(dtype).view(shape)  # an unaligned element has to move
 
-    return tensor
+    def drop(self, offset: int, size: int) -> None:
+        """Nobody writes to the mapping, so what is used again comes back from the file."""
+        self._advise("MADV_DONTNEED", offset, size)
+
+    def _advise(self, advice: str, offset: int, size: int) -> None:
+        if size and hasattr(mmap, advice):
+            start = offset - offset % mmap.PAGESIZE
+            self.view.madvise(getattr(mmap, advice), start, offset + size - start)
 
 
 def _map(fileno: int) -> mmap.mmap:
@@ -90,26 +124,23 @@ def _map(fileno: int) -> mmap.mmap:
     )
 
 
-def _read_ahead(view: mmap.mmap, offset: int, size: int) -> None:
-    """Have a tensor fetched in one sequential read instead of fault by fault."""
-    if hasattr(mmap, "MADV_WILLNEED"):
-        start = offset - offset % mmap.PAGESIZE
-        view.madvise(mmap.MADV_WILLNEED, start, offset + size - start)
-
-
-def _reader(path: Path) -> Bytes:
+class _Reader:
     """Tensors read into memory of their own."""
 
-    def tensor(offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __call__(self, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
         raw = torch.empty(prod(shape) * dtype.itemsize, dtype=torch.uint8)
-        with open(path, "rb") as file:
+        with open(self.path, "rb") as file:
             file.seek(offset)
             read = file.readinto(raw.numpy().data)
         if read != raw.numel():
-            raise CheckpointError(f"{path} ended while it was read: {AGAIN}")
+            raise CheckpointError(f"{self.path} ended while it was read: {AGAIN}")
         return raw.view(dtype).view(shape)
 
-    return tensor
+    def drop(self, offset: int, size: int) -> None:
+        """The file itself is not in memory."""
 
 
 # --- safetensors ----------------------------------------------------------------------------------
@@ -151,12 +182,8 @@ def read_safetensors(path: Path) -> dict[str, Lazy]:
 
 
 def _lazy(path: Path, data: Bytes, start: int, entry: Mapping[str, Any]) -> Lazy:
-    offset, dtype, shape = (
-        start + entry["data_offsets"][0],
-        DTYPES[entry["dtype"]],
-        tuple(entry["shape"]),
-    )
-    return Lazy(shape, dtype, lambda: data(offset, dtype, shape), file=str(path))
+    offset = start + entry["data_offsets"][0]
+    return stored(path, data, offset, DTYPES[entry["dtype"]], tuple(entry["shape"]))
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

@@ -23,6 +23,7 @@ class Lazy:
     dtype: torch.dtype
     read: Callable[[], Tensor]
     file: str = field(default="", kw_only=True, compare=False)  # where it is, for messages
+    drop: Callable[[], None] | None = field(default=None, kw_only=True, compare=False)
 
     @classmethod
     def of(cls, tensor: Tensor, file: str = "") -> Lazy:
@@ -33,7 +34,7 @@ class Lazy:
         self, shape: Sequence[int], read: Callable[[], Tensor], dtype: torch.dtype | None = None
     ) -> Lazy:
         """A tensor made from this one."""
-        return Lazy(tuple(shape), dtype or self.dtype, read, file=self.file)
+        return Lazy(tuple(shape), dtype or self.dtype, read, file=self.file, drop=self.drop)
 
     @property
     def nbytes(self) -> int:
@@ -46,6 +47,11 @@ class Lazy:
         assert tuple(tensor.shape) == self.shape, (tuple(tensor.shape), self.shape)
         assert tensor.dtype == self.dtype, (tensor.dtype, self.dtype)
         return tensor
+
+    def release(self) -> None:
+        """Give back the memory of a mapped file that reading took; whatever still uses it is read anew."""
+        if self.drop:
+            self.drop()
 
     def __getitem__(self, rows: slice) -> Lazy:
         """Rows [N, ...] -> [n, ...] of a slice with step 1."""
@@ -120,6 +126,7 @@ class Lazy:
             out = torch.empty(shape, dtype=first.dtype)
             for part, item in zip(out.split(sizes, dim), items, strict=True):
                 part.copy_(item.load())
+                item.release()
             return out
 
         shape = (*first.shape[:dim], sum(sizes), *first.shape[dim + 1 :])
@@ -153,7 +160,7 @@ class Packed(Lazy):
         def read() -> Tensor:
             return make(raw.load()).dequantize().to(dtype)
 
-        return cls(shape, dtype, read, raw, make, format, file=raw.file)
+        return cls(shape, dtype, read, raw, make, format, file=raw.file, drop=raw.drop)
 
     @property
     def nbytes(self) -> int:

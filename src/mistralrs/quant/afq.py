@@ -3,11 +3,14 @@
 w = scale * code + bias. Definition: ml-explore.github.io/mlx, mlx.core.quantize, mode "affine".
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from mistralrs.kernels.coded import Codes, pack
 from mistralrs.quant.coded import Coded
+from mistralrs.quant.strips import strips
 
 GROUP = 64
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6)  # of the range of a group that the codes are first laid over
@@ -15,7 +18,13 @@ SHARES = (1.0, 0.9, 0.8, 0.7, 0.6)  # of the range of a group that the codes are
 
 def quantize(x: Tensor, bits: int) -> Coded:
     """Floats [..., N, K] -> the grid of the least squared error among a few for each group; 64 divides K."""
-    groups, most = x.float().unflatten(-1, (-1, GROUP)), 2**bits - 1
+    codes, scales, zeros = strips(x, partial(coded, bits=bits))
+    return Coded(f"AFQ{bits}", Codes("shifted", bits, codes, scales, zeros, GROUP))
+
+
+def coded(rows: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """rows [n, K] -> packed codes, scales and biases."""
+    groups, most = rows.unflatten(-1, (-1, GROUP)), 2**bits - 1
     low, high = groups.aminmax(dim=-1, keepdim=True)
     best = torch.full_like(low, float("inf"))
     scale, bias = half((high - low) / most), half(low)
@@ -30,8 +39,7 @@ def quantize(x: Tensor, bits: int) -> Coded:
                 torch.where(better, n, o) for n, o in zip(grid, (scale, bias), strict=True)
             )
     codes = nearest(groups, scale.float(), bias.float(), most).byte().flatten(-2)
-    parts = scale.squeeze(-1), bias.squeeze(-1)
-    return Coded(f"AFQ{bits}", Codes("shifted", bits, pack(codes, bits), *parts, GROUP))
+    return pack(codes, bits), scale.squeeze(-1), bias.squeeze(-1)
 
 
 def nearest(groups: Tensor, scale: Tensor, bias: Tensor, most: int) -> Tensor:

@@ -4,11 +4,15 @@ w = (code - zero) * scale. Groups are 64 neighbors of a row, axis 1 of the libra
 scales of other rows.
 """
 
+from functools import partial
+
+import torch
 from torch import Tensor
 
 from mistralrs.kernels.coded import Codes, pack
 from mistralrs.quant.afq import GROUP, half
 from mistralrs.quant.coded import Coded
+from mistralrs.quant.strips import strips
 
 STEPS, NORM, BETA, GROWTH = 10, 0.7, 10.0, 1.01  # the paper's
 STEEPEST = 2e4  # limit of 1 / scale
@@ -16,7 +20,13 @@ STEEPEST = 2e4  # limit of 1 / scale
 
 def quantize(x: Tensor, bits: int) -> Coded:
     """Floats [..., N, K] -> codes with the zero points that fit best; 64 divides K."""
-    groups = x.float().unflatten(-1, (-1, GROUP))
+    codes, scales, zeros = strips(x, partial(coded, bits=bits))
+    return Coded(f"HQQ{bits}", Codes("centered", bits, codes, scales, zeros, GROUP))
+
+
+def coded(rows: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """rows [n, K] -> packed codes, scales and zeros."""
+    groups = rows.unflatten(-1, (-1, GROUP))
     low, high = groups.aminmax(dim=-1, keepdim=True)
     low, high = low.clamp(max=0), high.clamp(min=0)  # so that a zero is a code, and fits in float16
     most = 2**bits - 1
@@ -25,24 +35,22 @@ def quantize(x: Tensor, bits: int) -> Coded:
     steep = 1 / scale.float()
     zero = half(fit(groups, steep, -low * steep, most))
     codes = (groups * steep + zero.float()).round_().clamp_(0, most).byte().flatten(-2)
-    parts = scale.squeeze(-1), zero.squeeze(-1)
-    return Coded(f"HQQ{bits}", Codes("centered", bits, pack(codes, bits), *parts, GROUP))
+    return pack(codes, bits), scale.squeeze(-1), zero.squeeze(-1)
 
 
 def fit(w: Tensor, steep: Tensor, zero: Tensor, most: int) -> Tensor:
-    """Groups [..., 64] and their zeros [..., 1] -> zeros of a smaller error in the norm |.|^0.7, by proximal steps."""
-    beta, best, kept = BETA, float("inf"), zero
+    """Groups [..., 64] and their zeros [..., 1] -> zeros of a smaller error in the norm |.|^0.7, by proximal steps.
+
+    The zero of the least mean error of each group is kept.
+    """
+    beta, kept, best = BETA, zero, torch.full_like(zero, float("inf"))
     for _ in range(STEPS):
-        codes = (w * steep + zero).round_().clamp_(0, most)
+        codes = (w * steep).add_(zero).round_().clamp_(0, most)
         off = w - (codes - zero) / steep
-        error = off.abs().mean().item()
-        if not error < best:
-            break
-        best, kept = error, zero
         size = off.abs()
-        shrunk = off.sign() * (size - size.pow(NORM - 1) / beta).relu_()
+        error = size.mean(-1, keepdim=True)
+        kept, best = torch.where(error < best, zero, kept), torch.minimum(error, best)
+        shrunk = size.pow(NORM - 1).div_(-beta).add_(size).relu_().copysign_(off)
         zero = (codes - (w - shrunk) * steep).mean(-1, keepdim=True)
         beta *= GROWTH
-    else:
-        kept = zero
     return kept

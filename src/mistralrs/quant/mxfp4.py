@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mistralrs.kernels.coded import MAGNITUDES, Codes, pack, unpack
 from mistralrs.quant.coded import Coded
+from mistralrs.quant.strips import strips
 
 GROUP = 32
 MIDDLES = torch.tensor([(a + b) / 2 for a, b in zip(MAGNITUDES, MAGNITUDES[1:], strict=False)])
@@ -43,7 +44,13 @@ def to_ggml(w: Coded) -> Tensor:
 
 def quantize(x: Tensor) -> Coded:
     """Floats [..., N, K] -> the nearest codes; of two scales, the one of the smaller squared error. 32 divides K."""
-    groups = x.float().unflatten(-1, (-1, GROUP))
+    blocks, scales = strips(x, coded)
+    return packed(blocks.unflatten(-1, (-1, 16)), scales)
+
+
+def coded(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """rows [n, K] -> packed codes and scales."""
+    groups = rows.unflatten(-1, (-1, GROUP))
     most = groups.abs().amax(-1, keepdim=True)
     # The largest number is between 4 and 8 scales, or between 2 and 4 with the next one.
     power = (torch.frexp(most).exponent - 3).clamp(-126, 125)
@@ -51,8 +58,7 @@ def quantize(x: Tensor) -> Coded:
     better = 4 * far < near
     codes, power = torch.where(better, high, low), torch.where(better, power + 1, power)
     power = power.where(most > 0, torch.tensor(-127)).where(most.isfinite(), torch.tensor(128))
-    blocks = pack(codes, 4)
-    return packed(blocks, (power.squeeze(-1) + 127).byte())
+    return pack(codes, 4).flatten(-2), (power.squeeze(-1) + 127).byte()
 
 
 def nearest(groups: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:

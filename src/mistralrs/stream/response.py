@@ -271,6 +271,22 @@ class CompletionReply:
         self._finishes[piece.index] = piece.finish or self._finishes[piece.index]
         self._completion_tokens += len(piece.tokens)
 
+    def said(self, piece: Piece) -> dict[str, Any] | None:
+        """Take a piece and return what a stream says about it, None for nothing; `best_of` cannot be streamed."""
+        first = not self._texts[piece.index] and self._request.echo_prompt
+        self.push(piece)
+        end = self._request.suffix if piece.finish else None
+        text = (self._prompt.text if first else "") + piece.text + (end or "")
+        if not text and piece.finish is None:
+            return None
+        choice = {
+            "index": piece.index,
+            "text": text,
+            "finish_reason": piece.finish,
+            "logprobs": None,
+        }
+        return {"choices": [choice]}
+
     def response(self, cost: Cost = FREE) -> CompletionResponse:
         """Return everything generated so far as one response."""
         return CompletionResponse(

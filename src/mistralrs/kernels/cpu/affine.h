@@ -15,6 +15,7 @@ namespace ISA {
 
 constexpr int PARTS = TILE / W;        // vectors of a tile
 constexpr int HEIGHT = W == 16 ? 8 : 4;  // rows of x in the highest tile of outputs: enough sums to hide their latency
+constexpr int STREAMS = W == 4 ? 1 : 2;  // tiles that one row or two read at once; the vectors of two would fill portable code
 constexpr int64_t CACHED = 128 << 10;    // bytes of x that pass over a few tiles of weights together
 
 // The parts of one quantized row.
@@ -276,7 +277,7 @@ inline void region(const Affine& a, const Layout& l, const uint8_t* w, int64_t t
                    int64_t last) {
   const int64_t size = l.bytes(a.inner);
   for (int64_t t = first, step; t < last; t += step) {
-    step = bottom - top <= 2 && last - t >= 2 ? 2 : 1;
+    step = STREAMS == 2 && bottom - top <= 2 && last - t >= 2 ? 2 : 1;
     for (int64_t r = top, left; r < bottom;) {
       auto run = [&](auto rows, auto tiles) {
         rows_times_tiles<S, decltype(rows)::value, decltype(tiles)::value>(a, l, w + t * size, r, t * TILE);
@@ -284,7 +285,7 @@ inline void region(const Affine& a, const Layout& l, const uint8_t* w, int64_t t
       };
       left = bottom - r;
       if (step == 2) {
-        constant<2>(left, [&](auto rows) { run(rows, Int<2>()); });
+        constant<2>(left, [&](auto rows) { run(rows, Int<STREAMS>()); });
       } else if (left >= HEIGHT) {
         run(Int<HEIGHT>(), Int<1>());
       } else {

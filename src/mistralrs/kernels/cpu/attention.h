@@ -145,7 +145,8 @@ struct Attend {
     return buffer;
   }
 
-  void score(const Unit& u, const Buffers& b, const float* k, int64_t stride, int64_t from, int64_t to) const {
+  template <class T>
+  void score(const Unit& u, const Buffers& b, const T* k, int64_t stride, int64_t from, int64_t to) const {
     const int64_t n = u.rows * u.heads;
     auto tile = [&](int64_t r, int64_t c, auto rows, auto cols) {
       vec acc[rows.value][cols.value];
@@ -180,8 +181,8 @@ struct Attend {
     *most_so_far = now;
   }
 
-  template <int M, int N>
-  void blend(const float* p, const float* v, int64_t stride, int64_t from, int64_t to, const float* shrink,
+  template <int M, int N, class T>
+  void blend(const float* p, const T* v, int64_t stride, int64_t from, int64_t to, const float* shrink,
              float* out) const {
     vec acc[M][N];
     UNROLL for (int i = 0; i < M; ++i) {
@@ -201,7 +202,8 @@ struct Attend {
   }
 
   // out = out * shrink + weights * values; rows that see the same keys share the reading.
-  void gather(const Unit& u, const Buffers& b, const float* v, int64_t stride) const {
+  template <class T>
+  void gather(const Unit& u, const Buffers& b, const T* v, int64_t stride) const {
     const int64_t n = u.rows * u.heads;
     for (int64_t r = 0, m; r < n; r += m) {
       m = 1;
@@ -220,14 +222,35 @@ struct Attend {
     }
   }
 
+  // A few query rows take half-precision pages as they are; more of them share one widening.
+  bool directly(const Unit& u) const {
+    return u.rows * u.heads <= 2 * VROWS && a.keys.type == a.values.type && a.keys.width % W == 0 && a.values.width % W == 0;
+  }
+
   void one_page(const Unit& u, const Buffers& b, int64_t index) const {
     const int64_t base = index * page;
     const int64_t from = most(first_key(u.position) - base, 0), to = least(end_key(u) - base, page);
+    if (directly(u)) {
+      const int64_t number = a.batch.table[u.sequence * a.batch.table_stride + index];
+      return typed(a.keys.type, a.keys.data, [&](auto keys) {
+        const auto* values = (decltype(keys))a.values.data;
+        keys += number * a.keys.page_stride + u.group * a.keys.head_stride;
+        values += number * a.values.page_stride + u.group * a.values.head_stride;
+        attend(u, b, base, keys, a.keys.token_stride, values, a.values.token_stride, from, to);
+      });
+    }
     int64_t kstride, vstride;
     const float* k = read(a.keys, u, index, from, to, b.k, &kstride);
     const float* v = b.k;
     vstride = kstride;
     if (k != b.k || !values_are_keys()) v = read(a.values, u, index, from, to, b.v, &vstride);
+    attend(u, b, base, k, kstride, v, vstride, from, to);
+  }
+
+  // Keys [from, to) of the page that begins with key `base`.
+  template <class T>
+  void attend(const Unit& u, const Buffers& b, int64_t base, const T* k, int64_t kstride, const T* v, int64_t vstride,
+              int64_t from, int64_t to) const {
     score(u, b, k, kstride, from, to);
     for (int64_t r = 0; r < u.rows * u.heads; ++r) {
       const int64_t position = u.position + r / u.heads;

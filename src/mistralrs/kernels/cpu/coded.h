@@ -14,6 +14,8 @@ constexpr float E2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, -0.0f, -1, -2, -3, -4, -6, 
 
 #if defined(ISA_portable)
 
+inline float wide(f16 x) { return widen(x); }
+
 template <Numbers N>
 inline float number(uint32_t code) {
   if constexpr (N == Numbers::e2m1) return E2M1[code];
@@ -43,11 +45,28 @@ inline Lanes spread(float x) { return set(x); }
 using Lanes = __m256;
 inline Lanes spread(float x) { return _mm256_set1_ps(x); }
 
+inline float wide(f16 x) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x.bits))); }
+
+template <class T>
+inline uint64_t word_at(const uint8_t* p) {
+  T word;
+  memcpy(&word, p, sizeof word);
+  return word;
+}
+
+// Eight codes: no byte beyond them is read, and nothing goes through memory in parts, which would stall.
+template <int Bits>
+inline uint64_t eight_codes(const uint8_t* p) {
+  if constexpr (Bits == 2) return word_at<uint16_t>(p);
+  if constexpr (Bits == 3) return word_at<uint16_t>(p) | (uint64_t)p[2] << 16;
+  if constexpr (Bits == 6) return word_at<uint32_t>(p) | word_at<uint16_t>(p + 4) << 32;
+  return word_at<uint32_t>(p);
+}
+
 template <int Bits>
 inline __m256i codes(const uint8_t* p) {
   if constexpr (Bits == 8) return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p));
-  uint64_t word = 0;
-  memcpy(&word, p, Bits);  // no byte beyond the row
+  const uint64_t word = eight_codes<Bits>(p);
   const int half = Bits > 4 ? 4 : 0;  // 32 bits hold eight short codes, or four long ones
   const __m256i low = _mm256_set1_epi32((int)(uint32_t)word);
   const __m256i words = half ? _mm256_inserti128_si256(low, _mm_set1_epi32((int)(uint32_t)(word >> half * Bits)), 1) : low;
@@ -107,33 +126,31 @@ inline float scalar(Scale type, const uint8_t* p, int64_t i) {
   if (type == Scale::f32) return ((const float*)p)[i];
   if (type == Scale::bf16) return from_bits((uint32_t)((const uint16_t*)p)[i] << 16);
   if (type == Scale::e8m0) return from_bits(p[i] < 2 ? 0x00200000u << p[i] : p[i] == 255 ? 0x7fc00000 : (p[i] - 1u) << 23);
-  float lanes[W];
-  if (type == Scale::f16) {
-    store(lanes, load((const f16*)p + i, 1));
-    return lanes[0];
-  }
+  if (type == Scale::f16) return wide(((const f16*)p)[i]);
   const uint8_t code = p[i];
-  const f16 half{(uint16_t)((code & 0x7f) == 0x7f ? 0x7e00 : (code & 0x7f) << 7 | (code & 0x80) << 8)};
-  store(lanes, load(&half, 1));
-  return lanes[0] * 256.0f / 448.0f;
+  const uint16_t half = (uint16_t)((code & 0x7f) == 0x7f ? 0x7e00 : (code & 0x7f) << 7 | (code & 0x80) << 8);
+  return wide(f16{half}) * 256.0f / 448.0f;
 }
 
 // Inputs [k, k + count) of row n of matrix m; k and count are multiples of 32.
 template <Numbers N, int Bits>
 inline void decode_row(const Coded& a, int64_t m, int64_t n, int64_t k, int64_t count, float* out) {
-  const uint8_t* row = a.codes + m * a.code_stride + n * (a.inner * Bits / 8);
+  const uint8_t* p = a.codes + m * a.code_stride + (n * a.inner + k) / 8 * Bits;
   const int64_t groups = ceil_div(a.inner, a.group), width = scale_bytes(a.scale);
   const int64_t at = m * a.scale_stride + n / a.band * groups;
   const uint8_t *scales = a.scales + at * width, *zeros = a.zeros ? a.zeros + at * width : nullptr;
-  for (const int64_t end = k + count; k < end;) {
-    const int64_t g = k / a.group, stop = least(end, (g + 1) * a.group);
+  const int64_t end = k + count;
+  for (int64_t g = k / a.group; k < end; ++g) {
+    const int64_t stop = least(end, (g + 1) * a.group);
     const Lanes scale = spread(scalar(a.scale, scales, g)), zero = spread(zeros ? scalar(a.scale, zeros, g) : 0.0f);
-    for (; k < stop; k += 8, out += 8) {
-      eight<N, Bits>(row + k / 8 * Bits, out, [&](Lanes q) {
-        if constexpr (N == Numbers::shifted) return add(mul(q, scale), zero);
-        if constexpr (N == Numbers::centered) return mul(sub(q, zero), scale);
-        return mul(q, scale);
-      });
+    for (; k < stop; k += 32, out += 32, p += 4 * Bits) {
+      UNROLL for (int i = 0; i < 4; ++i) {
+        eight<N, Bits>(p + i * Bits, out + 8 * i, [&](Lanes q) {
+          if constexpr (N == Numbers::shifted) return add(mul(q, scale), zero);
+          if constexpr (N == Numbers::centered) return mul(sub(q, zero), scale);
+          return mul(q, scale);
+        });
+      }
     }
   }
 }
