@@ -76,8 +76,11 @@ class Decoder(nn.Module):
         x = self.inputs(batch)
         for layer in self.model.layers:
             x = layer(x, batch)
-        every = len(batch.outputs) == len(x)  # as in every step without prompts
-        return self.model.norm(x if every else x[batch.outputs])
+        return self.ends(x, batch)
+
+    def ends(self, x: Tensor, batch: Batch) -> Tensor:
+        """What the last norm gives [R, D] for the wanted rows of x [T, D]."""
+        return self.model.norm(x[batch.outputs])
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits float32 [R, V] of the rows in `batch.outputs`."""
