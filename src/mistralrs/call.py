@@ -106,8 +106,10 @@ def gathered(count: int, deliver: Callable[[Item], None]) -> Callable[[Item], No
         nonlocal left
         held.append(item)
         left = 0 if isinstance(item, BaseException) else left - (item.finish is not None)
-        while held and left <= 0:
-            deliver(held.pop(0))
+        if left <= 0:
+            for one in held:
+                deliver(one)
+            held.clear()
 
     return take
 
