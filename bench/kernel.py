@@ -110,15 +110,20 @@ def copies(matrix, rows):
 
 
 def bench_attention():
-    """Torch gets a dense cache, which needs no page table, and a mask where it cannot do without."""
+    """Torch gets a dense cache, which needs no page table, and a mask where it cannot do without. Caches take turns, as
+    those of the layers do, so that a long past comes from memory.
+    """
     row("past + new, heads / groups x width", "cache", "ms", "torch / ours")
     row(*["---"] * 4)
     for past, fresh, heads, groups, width in ATTENTION:
         for dtype in (torch.float32, torch.bfloat16):
             length = past + fresh
             count = -(-length // 32)
-            cache = [torch.randn(count, groups, 32, width).to(dtype) for _ in range(2)]
-            dense = [torch.randn(1, groups, length, width).to(dtype) for _ in range(2)]
+            copies = max(1, CACHE // (2 * count * groups * 32 * width * dtype.itemsize))
+            pair = torch.randn(2, count, groups, 32, width).to(dtype)
+            caches = cycle([pair.clone() for _ in range(copies)])
+            pair = torch.randn(2, 1, groups, length, width).to(dtype)
+            others = cycle([pair.clone() for _ in range(copies)])
             batch = SimpleNamespace(
                 starts=torch.tensor([0, fresh]).int(),
                 lengths=torch.tensor([length]).int(),
@@ -129,9 +134,10 @@ def bench_attention():
             if past and fresh > 1:
                 causal = dict(attn_mask=torch.ones(fresh, length, dtype=torch.bool).tril(past))
             narrow = q.to(dtype).transpose(0, 1)[None]
+            torch_attention = partial(F.scaled_dot_product_attention, enable_gqa=True, **causal)
             own, other = compare(
-                partial(attention, q, *cache, batch, scale=0.1),
-                partial(F.scaled_dot_product_attention, narrow, *dense, enable_gqa=True, **causal),
+                lambda: attention(q, *next(caches), batch, scale=0.1),  # noqa: B023
+                lambda: torch_attention(narrow, *next(others)),  # noqa: B023
             )
             row(f"{past} + {fresh}, {heads} / {groups} x {width}", str(dtype)[6:],
                 f"{own * 1e3:.3f}", f"{other / own:.2f}")  # fmt: skip

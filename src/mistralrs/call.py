@@ -7,6 +7,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 from mistralrs.api.errors import RequestTimeoutError
 from mistralrs.api.piece import Constraint, Follower, Piece
@@ -111,22 +112,31 @@ class Call:
     def __del__(self) -> None:
         self.cancel()
 
-    def pieces(self) -> Iterator[Piece]:
-        """The pieces as they come, or RequestTimeoutError, or what the engine delivers."""
+    def pieces(self, whole: bool = False) -> Iterator[Piece]:
+        """The pieces as they come, or RequestTimeoutError, or what the engine delivers.
+
+        With `whole` all of them come at the end, so that no token makes the engine wait for its caller's thread.
+        """
+        items = self.mailbox.items
+        if whole:
+            items = queue.SimpleQueue()
+            self.mailbox.listen(gathered(self.left, items.put))
         try:
             while self.left:
-                yield self.take(self.mailbox.items.get(timeout=self.remaining()))
+                yield self.take(items.get(timeout=self.remaining()))
         except queue.Empty:
             raise self.late() from None
         finally:
             self.cancel()
 
-    def pieces_async(self) -> AsyncIterator[Piece]:
+    def pieces_async(self, whole: bool = False) -> AsyncIterator[Piece]:
         """`pieces` for the running event loop."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         post = self.posts.of(loop)
-        self.mailbox.listen(lambda item: post.put(inbox, item))
+        self.mailbox.listen(
+            gathered(self.left, partial(post.put, inbox)) if whole else partial(post.put, inbox)
+        )
         return self.received_async(inbox)
 
     async def received_async(self, inbox: "asyncio.Queue[Item]") -> AsyncIterator[Piece]:
@@ -162,3 +172,20 @@ class Call:
             f"the request did not finish within {self.timeout} s and was canceled; pass a larger "
             "timeout, or ask for fewer tokens"
         )
+
+
+def gathered(count: int, deliver: Callable[[Item], None]) -> Callable[[Item], None]:
+    """A delivery that holds everything back until `count` continuations have ended or the job has failed."""
+    held: list[Item] = []
+    left = count
+
+    def take(item: Item) -> None:
+        nonlocal left
+        held.append(item)
+        left = 0 if isinstance(item, BaseException) else left - (item.finish is not None)
+        if left <= 0:
+            for one in held:
+                deliver(one)
+            held.clear()
+
+    return take

@@ -130,7 +130,8 @@ def load(which: WhichEmbedding, settings: Settings) -> Embedder:
     )
     tokenizer = Tokenizer.wrap(*read_tokenizer(repo, which.tokenizer_json))
     built = build(repo, wish)
-    check_size(tokenizer.inner, built.cfg.vocab_size, repo.id)
+    if tokenizer.size > built.cfg.vocab_size:
+        check_size(tokenizer.inner, built.cfg.vocab_size, repo.id)
     model = embedder(repo, built)
     room = Room(built.plan.pages, built.plan.page_size, texts(built, wish), STEP)
     engine = OneShot(model, torch.device(built.plan.device), room)

@@ -182,7 +182,8 @@ def assemble(
     template = resolve(text.find, settings.chat_template, settings.jinja_explicit, text.config)
     eos = eos_ids(text.tokenizer, text.config, text.generation, built.raw or built.cfg.raw)
     rows, seed = built.cfg.vocab_size, settings.seed or 0
-    check_size(text.tokenizer.inner, rows, id)
+    if text.tokenizer.size > rows:
+        check_size(text.tokenizer.inner, rows, id)
     placer = placer_of(built, text, template, max_edge)
     prompter = Prompter(text.tokenizer, template, eos, built.plan.context, seed, rows, placer)
     return Pipeline(

@@ -225,13 +225,13 @@ class Chat:
 
     def whole(self) -> ChatCompletionResponse:
         """Wait for the response."""
-        for piece in self.call.pieces():
+        for piece in self.call.pieces(whole=True):
             self.reply.push(piece)
         return self.reply.response(cost(self.call.job))
 
     async def whole_async(self) -> ChatCompletionResponse:
         """`whole` for an event loop."""
-        async for piece in self.call.pieces_async():
+        async for piece in self.call.pieces_async(whole=True):
             self.reply.push(piece)
         return self.reply.response(cost(self.call.job))
 
@@ -263,13 +263,13 @@ class Completion:
 
     def whole(self) -> CompletionResponse:
         """Wait for the response."""
-        for piece in self.call.pieces():
+        for piece in self.call.pieces(whole=True):
             self.reply.push(piece)
         return self.reply.response(cost(self.call.job))
 
     async def whole_async(self) -> CompletionResponse:
         """`whole` for an event loop."""
-        async for piece in self.call.pieces_async():
+        async for piece in self.call.pieces_async(whole=True):
             self.reply.push(piece)
         return self.reply.response(cost(self.call.job))
 

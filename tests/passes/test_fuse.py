@@ -14,7 +14,7 @@ from mistralrs.load.hub import open_repo
 from mistralrs.load.plan import Wish
 from mistralrs.nn.batch import Batch, Joined
 from mistralrs.nn.linear import Linear
-from mistralrs.passes.fuse import Layers, Run, forget, fuse
+from mistralrs.passes.fuse import Fused, forget, fuse
 from mistralrs.passes.isq import parse
 from tests.models import tiny
 from tests.models.test_parity import SCHEDULES, A, B, Driver, load
@@ -31,6 +31,7 @@ FUSED = {
     "qwen3_moe dense layers first, biases, yarn": 2,
     "qwen3_moe window, tied": 0,
 }
+STAGES = {"gemma": 2, "gemma2": 3, "gemma3_text": 3}  # embeddings are scaled, logits are capped
 FAMILIES = (
     "gemma", "gemma2", "gemma3_text", "glm4", "glm4_moe", "llama", "mistral", "phi3", "qwen2",
     "qwen3", "qwen3_moe", "smollm3",
@@ -71,14 +72,9 @@ def same(driver: Driver, fused: torch.nn.Module, plain: torch.nn.Module, schedul
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-def layers(model: torch.nn.Module) -> Layers:
-    """The layers of a fused model."""
-    return next(m for m in model.modules() if isinstance(m, Layers))
-
-
-def alone(model: torch.nn.Module) -> int:
+def alone(fused: Fused) -> int:
     """How many layers run as they did."""
-    return sum(not isinstance(part, Run) for part in layers(model).parts)
+    return sum(isinstance(part, torch.nn.Module) for part in fused.parts)
 
 
 @pytest.mark.parametrize("case", KNOWN)
@@ -86,8 +82,10 @@ def test_known_patterns(case, folder):
     driver = load(folder(case), "bf16")
     plain, fused = driver.model, fuse(driver.model)
     assert all(same(driver, fused, plain, schedule) for schedule in SCHEDULES)
-    count = len(layers(fused).layers)
+    count = len(plain.model.layers)
     assert count - alone(fused) == FUSED.get(case, count)
+    if count == FUSED.get(case, count):  # nothing between the runs, but a stage that differs
+        assert len(fused.parts) == STAGES.get(case.split()[0], 1)
 
 
 @pytest.mark.parametrize("case", OTHERS.values())
@@ -95,7 +93,7 @@ def test_other_patterns_stay_as_they_are(case, folder):
     driver = load(folder(case))
     plain, fused = driver.model, fuse(driver.model)
     assert same(driver, fused, plain, "mixed")
-    assert list(layers(fused).parts) == list(plain.model.layers)
+    assert [p for p in fused.parts if isinstance(p, torch.nn.Module)] == list(plain.model.layers)
 
 
 def test_quantized_weights(folder):
@@ -125,22 +123,67 @@ def test_reference_kernels_run_the_layers_themselves(folder):
     plain, fused = driver.model, fuse(driver.model)
     with kernels.use("reference"):
         assert same(driver, fused, plain, "mixed")
-    assert layers(fused).parts == []
+    assert fused.parts == []
 
 
 def test_rows_that_see_each_other_run_the_layers_themselves(folder):
     driver = load(folder("llama"))
     plain, fused = driver.model, fuse(driver.model)
-    found = []
-    for model in (fused, plain):
-        index = dict(starts=host(0, 4), lengths=host(4), pages=host(0)[None])
-        joined = (Joined(1, 4, host(0, 3), host(4), host(0)[None]),)
-        batch = blank(4, **index, joined=joined)
-        with torch.inference_mode():
-            found.append(model(batch))
-            causal = model(replace(batch, joined=()))
+    joined = (Joined(1, 4, host(0, 3), host(4), host(0)[None]),)
+    found = [run(model, blank(4, joined=joined)) for model in (fused, plain)]
     assert torch.equal(*found)
-    assert not torch.equal(found[0], causal)
+    assert not torch.equal(found[0], run(plain, blank(4)))
+
+
+def test_media_run_the_layers_themselves(folder):
+    driver = load(folder("llama"))
+    plain, fused = driver.model, fuse(driver.model)
+    media = ((torch.tensor([1, 2]), torch.randn(2, 64)),)
+    found = [run(model, blank(4, media=media)) for model in (fused, plain)]
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], run(plain, blank(4)))
+
+
+@pytest.mark.parametrize("outputs", [[], [3], [1, 3], [2, 0], [0, 1, 2, 3]])
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+def test_wanted_rows(outputs, dtype, folder):
+    plain = load(folder("qwen3"), dtype).model
+    batch = blank(4, outputs=torch.tensor(outputs, dtype=torch.int64))
+    found = [run(model, batch) for model in (fuse(plain), plain)]
+    assert torch.equal(*found)
+    assert len(found[0]) == len(outputs)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(tokens=torch.tensor([5, 6, 10**6, 7])),
+        dict(tokens=torch.tensor([5, 6, -1, 7])),
+        dict(outputs=torch.tensor([4])),
+    ],
+)
+@pytest.mark.parametrize("isq", [None, "q8_0"])
+def test_numbers_out_of_bounds(wrong, isq, folder):
+    wish = Wish(page_size=16, sequences=8, isq=isq and parse(isq))
+    fused = fuse(build(open_repo(str(folder("qwen3"))), wish).model)
+    with pytest.raises(IndexError, match="out of bounds"):
+        run(fused, replace(blank(4), **wrong))
+    assert run(fused, blank(4)).isfinite().all()
+
+
+def test_a_packed_embedding(folder):
+    plain = load(folder("qwen3")).model
+    table = plain.model.embed_tokens
+    table.weight = parse("q4_0").quantize(table.weight.tensor)
+    fused = fuse(plain)
+    assert torch.equal(run(fused, blank(4)), run(plain, blank(4)))
+    assert len(fused.parts) == 1
+
+
+def run(model, batch: Batch) -> torch.Tensor:
+    """What a model gives for a batch."""
+    with torch.inference_mode():
+        return model(batch)
 
 
 def host(*values: int) -> torch.Tensor:
@@ -148,11 +191,13 @@ def host(*values: int) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.int32)
 
 
-def blank(count: int, **index) -> Batch:
+def blank(count: int, **more) -> Batch:
     """A batch of one new sequence."""
     at = torch.arange(count)
+    index = dict(starts=host(0, count), lengths=host(count), pages=host(0)[None])
     fresh = torch.tensor([True])
-    return Batch(at + 5, at, prompts=host(count), slots=host(0), fresh=fresh, outputs=at, **index)
+    wanted = dict(outputs=at) | index | more
+    return Batch(at + 5, at, prompts=host(count), slots=host(0), fresh=fresh, **wanted)
 
 
 def test_replaced_weights(folder):
@@ -161,15 +206,16 @@ def test_replaced_weights(folder):
     before = logits(driver, fused, "decode")
     for linear in (m for m in plain.model.layers.modules() if isinstance(m, Linear)):
         linear.weight = type(linear.weight)(linear.weight.tensor * 0.5)
+    forget(fused)
     assert same(driver, fused, plain, "decode")
     assert not torch.equal(logits(driver, fused, "decode")[0], before[0])
 
 
 def test_forget_lets_go_of_weights(folder):
     driver = load(folder("llama"))
-    fused = fuse(driver.model)
+    plain, fused = driver.model, fuse(driver.model)
     logits(driver, fused, "whole")
-    first = next(m for m in driver.model.modules() if isinstance(m, Linear))
+    first = next(m for m in plain.modules() if isinstance(m, Linear))
     old = weakref.ref(first.weight.tensor)
     forget(fused)
     first.weight = type(first.weight)(first.weight.tensor.clone())

@@ -4,6 +4,8 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import tokenizers
+from tokenizers import models
 
 from mistralrs.api.errors import ConfigError, RequestError
 from mistralrs.load.vocabulary import read_json
@@ -130,3 +132,13 @@ def test_unreadable_files_name_the_fix(tmp_path, plain):
         read_json(tmp_path / "tokenizer.json", {})
     with pytest.raises(RequestError, match="surrogates"):
         plain.encode("\ud800")
+
+
+@pytest.mark.parametrize("added", [[], ["z"], ["a"], ["a", "z", "zz"]], ids=str)
+@pytest.mark.parametrize(
+    "vocabulary", [{}, {"a": 0, "b": 1}, {"a": 0, "b": 5}, {"a": 0, "b": 2, "c": 5}], ids=str
+)
+def test_size_is_one_beyond_the_highest_id(vocabulary, added):
+    inner = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
+    inner.add_tokens(added)
+    assert Tokenizer(inner, {}).size == max(inner.get_vocab().values(), default=-1) + 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -55,7 +56,10 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> list[Token | MistralRsError]:
     assert logits.shape[0] == len(rows), "one Row for each row of logits"
     if logits.device.type != "cpu" and all(row.plain for row in rows):
         return largest(logits)
-    table = logits.detach().float().cpu().numpy()
+    host = (
+        logits.is_cpu and logits.dtype is torch.float32
+    )  # `to` costs more than it looks, even for nothing
+    table = (logits if host else logits.float().cpu()).numpy()
     return [attempt(values, row) for values, row in zip(table, rows, strict=True)]
 
 

@@ -5,8 +5,9 @@ There is no reference: who makes a plan keeps the operations it stands for, and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from mistralrs.kernels import native
@@ -15,7 +16,26 @@ from mistralrs.kernels.attention import Ragged, index, side
 from mistralrs.kernels.glu import NUMBERS
 
 INPUT = -1  # the place of the tensor that a run reads and writes
-Angles = tuple[Tensor, Tensor]  # cos and sin, float32 [T, R / 2]
+OUTPUT = -2  # the place of the tensor that it only writes
+
+
+class Angles(NamedTuple):
+    """cos and sin of one kind of rope, float32: of every position [N, R / 2], or of the tokens of a step [T, R / 2]."""
+
+    cos: Tensor
+    sin: Tensor
+    every: bool = False
+
+
+class Step(Ragged, Protocol):
+    """What a run reads of a batch beside what attention reads; int64 on the host."""
+
+    @property
+    def tokens(self) -> Tensor: ...  # [T]
+    @property
+    def positions(self) -> Tensor: ...  # [T]
+    @property
+    def outputs(self) -> Tensor: ...  # [R] rows that are wanted
 
 
 class Unsuited(Exception):
@@ -52,6 +72,20 @@ class Plan:
         self.kept += [a for a in arguments if isinstance(a, Tensor)]
         plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
         self.calls.append((name, tuple(0 if a is None else a for a in plain)))
+
+    def embed(self, table: Tensor) -> None:
+        """INPUT = the rows of a table [V, D] that the tokens name."""
+        if not table.is_contiguous():
+            raise Unsuited
+        self.call("embed", table, kind(table), *table.shape)
+
+    def embed_packed(self, table: Tiles) -> None:
+        """The same from packed rows."""
+        self.call("embed_packed", table.format, table.data, *table.size)
+
+    def select(self, y: int, width: int) -> None:
+        """y = the wanted rows of INPUT [T, width] -> [R, width]; from here on there are no others."""
+        self.call("select", y, width)
 
     def norm(
         self,
@@ -129,11 +163,17 @@ class Plan:
         for name, arguments in self.calls:
             getattr(self.native, name)(*arguments)
 
-    def run(self, x: Tensor, batch: Ragged, angles: Sequence[Angles]) -> None:
-        """Run all calls on x float32 [T, D], which the calls at INPUT change."""
-        dense = [(cos.contiguous(), sin.contiguous()) for cos, sin in angles]
-        pairs = [(cos.data_ptr(), sin.data_ptr()) for cos, sin in dense]
-        self.native.run(x.data_ptr(), len(x), index(batch, 0), pairs)
+    def run(self, x: Tensor, y: Tensor | None, step: Step, angles: Sequence[Angles]) -> None:
+        """Run all calls: INPUT is x float32 [T, D], OUTPUT is y float32 [R, V]."""
+        columns = step.tokens, step.positions, step.outputs
+        turns = [
+            (cos.data_ptr(), sin.data_ptr(), cos.shape[1], len(cos) if every else 0)
+            for cos, sin, every in angles
+        ]
+        self.native.run(
+            x.data_ptr(), native.address(y), (*(c.data_ptr() for c in columns), len(x), len(step.outputs)),
+            index(step, 0), turns,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,6 +194,6 @@ def kind(x: Tensor) -> int:
     return native.TYPES[x.dtype]
 
 
-def ready(x: Tensor) -> bool:
-    """True where plans run on x."""
-    return native.ready(x)
+def ready(step: Step, dtype: torch.dtype) -> bool:
+    """True where plans run on activations of this dtype."""
+    return native.ops is not None and dtype is torch.float32 and step.tokens.is_cpu

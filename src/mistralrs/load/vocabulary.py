@@ -93,10 +93,10 @@ def missing(repo: Repo) -> str:
 
 
 def check_size(tokenizer: Tokenizer, rows: int, name: str) -> None:
-    """Compare the ids of a tokenizer with the rows of the embedding.
+    """Say what is wrong with a tokenizer whose ids reach beyond the rows of the embedding.
 
-    Added tokens beyond the embedding are warned about; ConfigError where even the vocabulary itself reaches beyond
-    it. Fewer tokens than rows are normal.
+    Added tokens beyond it are warned about; ConfigError where even the vocabulary itself reaches beyond it. Fewer
+    tokens than rows are normal.
     """
     base = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=-1)
     if base >= rows:

@@ -36,7 +36,7 @@ class Batch:
     pages: Tensor  # [B, P] cache pages of each sequence, in order; unused entries are 0
     slots: Tensor  # [B] fixed-size state slot of each sequence
     fresh: Tensor  # [B] bool, true when the sequence starts in this step
-    outputs: Tensor  # [R] int64 rows whose logits are wanted
+    outputs: Tensor  # [R] int64 rows whose logits are wanted, in rising order
     media: tuple[
         tuple[Tensor, Tensor], ...
     ] = ()  # rows [n] of this batch, what takes their place [n, W]

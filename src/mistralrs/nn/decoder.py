@@ -76,6 +76,10 @@ class Decoder(nn.Module):
         x = self.inputs(batch)
         for number, layer in enumerate(self.model.layers, 1):
             x = deepen(layer(x, batch), batch, number)
+        return self.ends(x, batch)
+
+    def ends(self, x: Tensor, batch: Batch) -> Tensor:
+        """What the last norm gives [R, D] for the wanted rows of x [T, D]."""
         return self.model.norm(x[batch.outputs])
 
     def forward(self, batch: Batch) -> Tensor:

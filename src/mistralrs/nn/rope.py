@@ -123,6 +123,9 @@ class Rope(nn.Module):
         self.axes = axes(spec, dim // 2)
         parts = tuple(self.freq.tolist()), tuple(self.axes.tolist())
         self.key = ("rope", dim, *parts, self.amplitude, self.kind)
+        # A position has the same angles in every sequence.
+        self.steady = self.kind not in ("dynamic", "longrope") and not self.axes.any()
+        self.known = torch.empty(0, dim // 2), torch.empty(0, dim // 2)
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, H, D] -> [T, H, D]."""
@@ -136,11 +139,23 @@ class Rope(nn.Module):
 
     def angles(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """cos and sin [T, dim / 2] of this step's tokens."""
+        if self.steady and batch.positions.dim() == 1:
+            cos, sin = self.table(batch)
+            return cos[batch.positions], sin[batch.positions]
         freq, amplitude = self.scaled(batch)
         angle = batch.positions[..., None].float() * freq.to(batch.positions.device)
         if angle.dim() == 3:  # [3, T, dim / 2]
             angle = angle[self.axes.to(angle.device), :, torch.arange(angle.shape[2])].T
         return angle.cos() * amplitude, angle.sin() * amplitude
+
+    def table(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """cos and sin [N, dim / 2] of all positions that this step's sequences reach; kept, where they are `steady`."""
+        end, size = max(batch.lengths.tolist()), len(self.known[0])
+        if end > size:
+            at = torch.arange(max(end, 2 * size, 256), device=batch.positions.device)
+            angle = at[:, None].float() * self.freq.to(at.device)
+            self.known = angle.cos() * self.amplitude, angle.sin() * self.amplitude
+        return self.known
 
     def scaled(self, batch: Batch) -> tuple[Tensor, Tensor | float]:
         """Frequencies [dim / 2] or [T, dim / 2] and amplitude, also [T, 1], of this step's tokens."""

@@ -1,89 +1,111 @@
-"""Layers of a known pattern as one native call: the same kernels in the same order, without Python between them.
+"""Stages of a model as one native call: the same kernels in the same order, without Python between them.
 
-`fuse` changes no module. It returns a copy of the model's frame whose layers are one `Layers`; what is no known pattern
-runs as it did, and so does everything where the compiled kernels do not apply. Results are the same bit for bit.
+`fuse` changes no module. What is no known pattern runs as it did, and so does everything where the compiled kernels do
+not apply. Results are the same bit for bit.
 """
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from mistralrs.kernels import plan as plans
 from mistralrs.kernels.affine import row_bytes
 from mistralrs.kernels.glu import NUMBERS
-from mistralrs.kernels.plan import INPUT, Plan, Room, Rule, Unsuited
+from mistralrs.kernels.plan import INPUT, OUTPUT, Angles, Plan, Room, Rule, Unsuited
 from mistralrs.models import gemma2, glm4, llama
 from mistralrs.nn.attention import Attention
 from mistralrs.nn.batch import Batch
-from mistralrs.nn.decoder import Decoder, Trunk
+from mistralrs.nn.decoder import Decoder
 from mistralrs.nn.linear import Linear
 from mistralrs.nn.mlp import GatedMLP
 from mistralrs.nn.norm import LayerNorm, RMSNorm
 from mistralrs.nn.rope import Rope
 from mistralrs.quant.affine import Affine
 from mistralrs.quant.plain import Plain
-from mistralrs.quant.weight import Weight
 
 
-def fuse(model: Decoder) -> Decoder:
-    """The model with its layers fused, as far as they can be. It shares every module and tensor with `model`."""
-    if type(model).states is not Decoder.states:
-        return model
-    fused, trunk = copy.copy(model), model.model
-    fused._modules = dict(model._modules)
-    fused.model = Trunk(trunk.embed_tokens, [Layers(list(trunk.layers))], trunk.norm)
-    return fused
+def fuse(model: Decoder) -> "Decoder | Fused":
+    """The model with its stages fused, as far as they can be. It shares every module and tensor with `model`."""
+    frame = type(model).forward, type(model).states, type(model).ends
+    return Fused(model) if frame == (Decoder.forward, Decoder.states, Decoder.ends) else model
 
 
-def forget(model: Decoder) -> None:
-    """Let go of the weights that a fused model refers to, before they are replaced one by one."""
-    for layers in model.model.layers:
-        if isinstance(layers, Layers):
-            layers.parts, layers.weights = [], []
+def forget(model: "Decoder | Fused") -> None:
+    """Let go of the weights that a fused model refers to. Who replaces weights calls it first."""
+    if isinstance(model, Fused):
+        model.parts = []
 
 
-class Layers(nn.Module):
-    """All layers of a model, the fused ones in runs. Weights may be replaced; the next step sees the new ones."""
+class Start:
+    """The stage before the layers."""
 
-    def __init__(self, layers: list[nn.Module]):
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.linears = [m for m in self.modules() if isinstance(m, Linear)]
-        self.weights: list[Weight] = []
-        self.parts: list[Run | nn.Module] = []
+    def __init__(self, model: Decoder):
+        self.model = model
 
-    def forward(self, x: Tensor, batch: Batch) -> Tensor:
-        """x [T, D] -> [T, D]."""
-        for part in self.chosen(x, batch):
+    def __call__(self, x: Tensor, batch: Batch) -> Tensor:
+        """Anything -> what the first layer reads [T, D]."""
+        return self.model.inputs(batch)
+
+
+class End:
+    """The stage behind the layers."""
+
+    def __init__(self, model: Decoder):
+        self.model = model
+
+    def __call__(self, x: Tensor, batch: Batch) -> Tensor:
+        """x [T, D] -> logits float32 [R, V]."""
+        return self.model.head(self.model.ends(x, batch)).float()
+
+
+Stage = Start | nn.Module | End
+NOTHING = torch.empty(0)
+
+
+class Fused:
+    """A model as a row of stages, the fused ones in runs."""
+
+    def __init__(self, model: Decoder):
+        self.model = model
+        self.stages: list[Stage] = [Start(model), *model.model.layers, End(model)]
+        self.parts: list[Run | Stage] = []  # made from the weights as they are at the first step
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Logits float32 [R, V] of the rows in `batch.outputs`."""
+        if batch.media:
+            return self.model(batch)  # which knows the layers that take some of them
+        x = NOTHING
+        for part in self.chosen(batch):
             x = part(x, batch)
         return x
 
-    def chosen(self, x: Tensor, batch: Batch) -> "list[Run | nn.Module]":
-        """What to run: the layers one by one, where a plan does not do all they do."""
-        if batch.joined or not plans.ready(x):
-            return list(self.layers)
-        if any(m.weight is not w for m, w in zip(self.linears, self.weights, strict=False)):
-            self.parts = []
+    def chosen(self, batch: Batch) -> "Iterable[Run | Stage]":
+        """What to run: the stages one by one, where a plan does not do all they do."""
+        if batch.joined or not plans.ready(batch, self.model.dtype):
+            return self.stages
         if not self.parts:
-            self.weights = [m.weight for m in self.linears]
-            self.parts = list(runs(self.layers))
+            self.parts = list(runs(self.stages))
         return self.parts
 
 
 @dataclass
 class Run:
-    """Layers one behind the other as one plan."""
+    """Stages one behind the other as one plan."""
 
     plan: Plan = field(default_factory=Plan)
     ropes: list[Rope] = field(default_factory=list)  # each kind of angles once
+    width: int = 0  # of the input, if the run makes it itself
+    logits: int = 0  # of a row, if the run ends with them
 
     def __call__(self, x: Tensor, batch: Batch) -> Tensor:
-        """x [T, D] -> [T, D]."""
-        x = x.clone()  # the plan writes to it
-        self.plan.run(x, batch, [rope.turns(batch) for rope in self.ropes])
-        return x
+        """x [T, D] -> [T, D], in place, or logits [R, V]."""
+        if self.width:
+            x = torch.empty(len(batch.tokens), self.width)
+        y = torch.empty(len(batch.outputs), self.logits) if self.logits else None
+        self.plan.run(x, y, batch, [angles(rope, batch) for rope in self.ropes])
+        return x if y is None else y
 
     def number(self, rope: Rope) -> int:
         """Which of the angles are those of a rope."""
@@ -94,18 +116,26 @@ class Run:
         return keys.index(rope.key)
 
 
-def runs(layers: nn.ModuleList) -> "Iterator[Run | nn.Module]":
-    """The layers in order, those that can be fused in runs as long as possible."""
+def angles(rope: Rope, batch: Batch) -> Angles:
+    """The angles of a step: where they are steady the kept ones, of every position."""
+    if rope.steady and batch.positions.dim() == 1:
+        return Angles(*rope.table(batch), every=True)
+    cos, sin = rope.turns(batch)
+    return Angles(cos.contiguous(), sin.contiguous())
+
+
+def runs(stages: Iterable[Stage]) -> "Iterator[Run | Stage]":
+    """The stages in order, those that can be fused in runs as long as possible."""
     run = None
-    for layer in layers:
+    for stage in stages:
         try:
             run = run or Run()
-            run.plan.extend(block(layer, run))
+            run.plan.extend(planned(stage, run))
         except Unsuited:
             if run and run.plan.calls:
                 yield finished(run)
             run = None
-            yield layer
+            yield stage
     if run:
         yield finished(run)
 
@@ -116,8 +146,49 @@ def finished(run: Run) -> Run:
     return run
 
 
+def planned(stage: Stage, run: Run) -> Plan:
+    """The plan of one stage; raises Unsuited if its pattern is not known."""
+    match stage:
+        case Start():
+            return start(stage.model, run)
+        case End():
+            return end(stage.model, run)
+        case _:
+            return block(stage, run)
+
+
+def start(model: Decoder, run: Run) -> Plan:
+    """The plan of the embedding."""
+    plan, table = Plan(), model.model.embed_tokens.weight
+    if (type(model).inputs, type(model).embed) != (Decoder.inputs, Decoder.embed):
+        raise Unsuited
+    if type(table) is Plain:
+        plan.embed(table.tensor)
+    elif type(table) is Affine:
+        plan.embed_packed(table.tiles)
+    else:
+        raise Unsuited
+    run.width = table.shape[1]
+    return plan
+
+
+def end(model: Decoder, run: Run) -> Plan:
+    """The plan of the last norm and the head."""
+    if type(model).head is not Decoder.head:
+        raise Unsuited
+    plan, room = Plan(), Room()
+    dim = len(known(model.model.norm).weight)
+    x = room.take(dim)
+    plan.select(x, dim)
+    norm(plan, model.model.norm, x, x)
+    Products(plan, x, room).take(model.lm_head, OUTPUT)
+    run.logits = model.lm_head.weight.shape[0]
+    plan.size = room.next
+    return plan
+
+
 def block(layer: nn.Module, run: Run) -> Plan:
-    """The plan of one layer; raises Unsuited if its pattern is not known."""
+    """The plan of one layer."""
     names = BLOCKS.get(type(layer).forward)
     if names is None:
         raise Unsuited
@@ -202,23 +273,35 @@ def gated(plan: Plan, m: GatedMLP, x: int, room: Room) -> int:
 
 
 def matmuls(plan: Plan, linears: list[Linear], x: int, room: Room) -> list[int]:
-    """The places of several products of the same rows, which are quantized at most once."""
-    places, bytes = [], None
+    """The places of several products of the same rows."""
+    products, places = Products(plan, x, room), []
     for m in linears:
+        places.append(room.take(m.weight.shape[0]))
+        products.take(m, places[-1])
+    return places
+
+
+@dataclass
+class Products:
+    """Products of the same rows, which are quantized at most once."""
+
+    plan: Plan
+    x: int
+    room: Room
+    bytes: int | None = None  # the place of the rows as bytes
+
+    def take(self, m: Linear, y: int) -> None:
+        """Add one, whose result goes to y."""
         weight = m.weight
-        if type(m) is not Linear:
-            raise Unsuited
-        places.append(room.take(weight.shape[0]))
-        if type(weight) is Plain:
-            plan.linear(x, places[-1], weight.tensor, m.bias)
-        elif type(weight) is Affine:
-            if bytes is None:
-                bytes = room.bytes(row_bytes(weight.shape[1]))
-                plan.rows(x, bytes, weight.shape[1])
-            plan.affine(bytes, places[-1], weight.tiles, m.bias)
+        if type(m) is Linear and type(weight) is Plain:
+            self.plan.linear(self.x, y, weight.tensor, m.bias)
+        elif type(m) is Linear and type(weight) is Affine:
+            if self.bytes is None:
+                self.bytes = self.room.bytes(row_bytes(weight.shape[1]))
+                self.plan.rows(self.x, self.bytes, weight.shape[1])
+            self.plan.affine(self.bytes, y, weight.tiles, m.bias)
         else:
             raise Unsuited
-    return places
 
 
 def norm(plan: Plan, m: nn.Module | None, x: int, y: int, heads: int = 1) -> None:

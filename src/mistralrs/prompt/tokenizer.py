@@ -23,7 +23,7 @@ class Tokenizer:
         inner.no_truncation()
         inner.no_padding()
         self.names = dict(names)
-        self.size: int = max(inner.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self.size = size(inner)
         added = inner.get_added_tokens_decoder()
         self.special = frozenset(id for id, token in added.items() if token.special)
         self.added = {token.content: id for id, token in added.items()}
@@ -88,6 +88,14 @@ class Tokenizer:
         """
         ids = {self.added[token] for token in keep if token in self.added}
         return self.vocabulary.stream(self.special - ids, inside)
+
+
+def size(inner: tokenizers.Tokenizer) -> int:
+    """Return the highest id and 1, without a copy of the vocabulary where it has no gaps, as most."""
+    count: int = inner.get_vocab_size(with_added_tokens=True)
+    if None not in map(inner.id_to_token, range(count)):
+        return count
+    return max(inner.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
 
 def special_names(config: Mapping[str, Any]) -> dict[str, str]:

@@ -49,6 +49,20 @@ struct Cut {  // hands out pieces of one allocation
   }
 };
 
+// Rows of the next page. They are asked of the memory bit by bit, while this page is computed with: what a head has in a
+// page is too short, and too far from the next, for the processor to fetch it by itself.
+template <class T>
+struct Ahead {
+  const T* rows = nullptr;  // null: nothing
+  int64_t stride = 0;
+
+  void fetch(int64_t row, int64_t first, int64_t count) const {
+    if (!rows) return;
+    const char* p = (const char*)(rows + row * stride + first);
+    for (const char* end = p + count * sizeof(T); p < end; p += 64) prefetch(p);
+  }
+};
+
 struct Attend {
   const Attention& a;
   const int64_t group, part, span;  // heads of a group, heads and positions of a unit
@@ -146,9 +160,10 @@ struct Attend {
   }
 
   template <class T>
-  void score(const Unit& u, const Buffers& b, const T* k, int64_t stride, int64_t from, int64_t to) const {
+  void score(const Unit& u, const Buffers& b, const T* k, int64_t stride, int64_t from, int64_t to, Ahead<T> ahead) const {
     const int64_t n = u.rows * u.heads;
     auto tile = [&](int64_t r, int64_t c, auto rows, auto cols) {
+      for (int j = 0; r == 0 && j < cols.value; ++j) ahead.fetch(from + c + j, 0, a.keys.width);
       vec acc[rows.value][cols.value];
       clear(acc);
       dots(b.q + r * kwidth, kwidth, k + (from + c) * stride, stride, a.keys.width, acc);
@@ -182,13 +197,14 @@ struct Attend {
   }
 
   template <int M, int N, class T>
-  void blend(const float* p, const T* v, int64_t stride, int64_t from, int64_t to, const float* shrink,
-             float* out) const {
+  void blend(const float* p, const T* v, int64_t stride, int64_t from, int64_t to, const float* shrink, float* out,
+             Ahead<T> ahead, int64_t first) const {
     vec acc[M][N];
     UNROLL for (int i = 0; i < M; ++i) {
       UNROLL for (int j = 0; j < N; ++j) acc[i][j] = mul(load(out + i * vwidth + j * W), set(shrink[i]));
     }
     for (int64_t t = from; t < to; ++t) {
+      ahead.fetch(t, first, N * W);
       vec weight[M];
       UNROLL for (int i = 0; i < M; ++i) weight[i] = set(p[i * swidth + t]);
       UNROLL for (int j = 0; j < N; ++j) {
@@ -203,7 +219,7 @@ struct Attend {
 
   // out = out * shrink + weights * values; rows that see the same keys share the reading.
   template <class T>
-  void gather(const Unit& u, const Buffers& b, const T* v, int64_t stride) const {
+  void gather(const Unit& u, const Buffers& b, const T* v, int64_t stride, Ahead<T> ahead) const {
     const int64_t n = u.rows * u.heads;
     for (int64_t r = 0, m; r < n; r += m) {
       m = 1;
@@ -213,7 +229,7 @@ struct Attend {
         for (int64_t d = 0; d < vwidth;) {
           auto run = [&](auto vecs) {
             blend<rows.value, vecs.value>(b.scores + r * swidth, v + d, stride, b.from[r], b.to[r], b.shrink + r,
-                                          b.part.out + r * vwidth + d);
+                                          b.part.out + r * vwidth + d, ahead, d);
             d += vecs.value * W;
           };
           vwidth - d >= VVECS * W ? run(Int<VVECS>()) : run(Int<1>());
@@ -234,9 +250,10 @@ struct Attend {
       const int64_t number = a.batch.table[u.sequence * a.batch.table_stride + index];
       return typed(a.keys.type, a.keys.data, [&](auto keys) {
         const auto* values = (decltype(keys))a.values.data;
+        const auto next_keys = next(u, index, a.keys, keys), next_values = next(u, index, a.values, values);
         keys += number * a.keys.page_stride + u.group * a.keys.head_stride;
         values += number * a.values.page_stride + u.group * a.values.head_stride;
-        attend(u, b, base, keys, a.keys.token_stride, values, a.values.token_stride, from, to);
+        attend(u, b, base, keys, a.keys.token_stride, values, a.values.token_stride, from, to, next_keys, next_values);
       });
     }
     int64_t kstride, vstride;
@@ -244,14 +261,22 @@ struct Attend {
     const float* v = b.k;
     vstride = kstride;
     if (k != b.k || !values_are_keys()) v = read(a.values, u, index, from, to, b.v, &vstride);
-    attend(u, b, base, k, kstride, v, vstride, from, to);
+    attend(u, b, base, k, kstride, v, vstride, from, to, {}, {});
   }
 
-  // Keys [from, to) of the page that begins with key `base`.
+  // The same head's rows in the next page, if there is one.
+  template <class T>
+  Ahead<T> next(const Unit& u, int64_t index, const Pages& p, const T* data) const {
+    if ((index + 1) * page >= end_key(u)) return {};
+    const int64_t number = a.batch.table[u.sequence * a.batch.table_stride + index + 1];
+    return {data + number * p.page_stride + u.group * p.head_stride, p.token_stride};
+  }
+
+  // Keys [from, to) of the page that begins with key `base`; `keys` and `values` are those of the next page.
   template <class T>
   void attend(const Unit& u, const Buffers& b, int64_t base, const T* k, int64_t kstride, const T* v, int64_t vstride,
-              int64_t from, int64_t to) const {
-    score(u, b, k, kstride, from, to);
+              int64_t from, int64_t to, Ahead<T> keys, Ahead<T> values) const {
+    score(u, b, k, kstride, from, to, keys);
     for (int64_t r = 0; r < u.rows * u.heads; ++r) {
       const int64_t position = u.position + r / u.heads;
       b.from[r] = most(first_key(position) - base, 0);
@@ -259,7 +284,7 @@ struct Attend {
       if (b.from[r] < b.to[r])
         soften(b.scores + r * swidth, b.from[r], b.to[r], b.part.most + r, b.part.total + r, b.shrink + r);
     }
-    gather(u, b, v, vstride);
+    gather(u, b, v, vstride, values);
   }
 
   void segment(const Unit& u, const Buffers& b, int64_t index) const {

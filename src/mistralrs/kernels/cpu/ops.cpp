@@ -1,6 +1,5 @@
 // The Python binding: tensors come as addresses, sizes and strides, so that a call costs about a microsecond.
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -109,19 +108,32 @@ Coded coded(const Codes& c) {
 // Addresses of starts, slots and fresh, sequences.
 using Slots = std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t>;
 
-using Angles = std::vector<std::pair<uintptr_t, uintptr_t>>;
+// Addresses of tokens, positions and outputs, rows, wanted rows.
+using Columns = std::tuple<uintptr_t, uintptr_t, uintptr_t, int64_t, int64_t>;
 
-void run_plan(Plan& plan, uintptr_t x, int64_t rows, Index batch, const Angles& addresses) {
-  std::vector<std::pair<const float*, const float*>> angles;
-  for (const auto& [cos, sin] : addresses) angles.emplace_back(at<float>(cos), at<float>(sin));
+// Addresses of cos and sin, their width, positions or 0.
+using Turns = std::tuple<uintptr_t, uintptr_t, int64_t, int64_t>;
+
+void run_plan(Plan& plan, uintptr_t x, uintptr_t y, Columns columns, Index batch, const std::vector<Turns>& turns) {
+  const auto [tokens, positions, outputs, rows, wanted] = columns;
+  Step step{at<float>(x), at<float>(y), rows, wanted, at<int64_t>(tokens), at<int64_t>(positions), at<int64_t>(outputs),
+            ragged(batch), {}, nullptr};
+  for (const auto& [cos, sin, half, positions] : turns) step.angles.push_back({at<float>(cos), at<float>(sin), half, positions});
   nb::gil_scoped_release free;
-  plan.run(at<float>(x), rows, ragged(batch), angles);
+  plan.run(std::move(step));
 }
 
 // The methods name what does not change from step to step; Plan fills in the rest.
 void bind_plan(nb::module_& m) {
   nb::class_<Plan>(m, "Plan")
       .def(nb::init<int64_t>())
+      .def("embed", [](Plan& p, uintptr_t table, int type, int64_t count, int64_t width) {
+        p.embed(Type(type), at<void>(table), count, width);
+      })
+      .def("embed_packed", [](Plan& p, int format, uintptr_t table, int64_t count, int64_t width) {
+        p.embed_packed(format, at<uint8_t>(table), count, width);
+      })
+      .def("select", &Plan::select)
       .def("norm", [](Plan& p, bool centered, Place x, Place y, uintptr_t weight, uintptr_t bias, int type, int64_t heads,
                       int64_t width, float eps, float offset) {
         p.norm(centered, x, y, Norm{nullptr, nullptr, at<void>(weight), at<void>(bias), Type(type), heads, 1, width, width,

@@ -100,6 +100,8 @@ void get(const Layout& l, const Place& p, int row, Block& b) {
   }
 }
 
+}  // namespace
+
 float widen(uint16_t half) {
   const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
   float r;
@@ -111,6 +113,8 @@ float widen(uint16_t half) {
   memcpy(&r, &bits, 4);
   return r;
 }
+
+namespace {
 
 // Rounded in the order of ggml: scale * code, then the min.
 void to_floats(const Layout& l, const Block& b, float* out) {

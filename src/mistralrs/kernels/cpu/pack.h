@@ -12,5 +12,6 @@ void pack(int format, const uint8_t* raw, uint8_t* packed, int64_t rows, int64_t
 void unpack(int format, const uint8_t* packed, uint8_t* raw, int64_t rows, int64_t inner);
 // Rows ids[0] ... ids[count - 1] as floats [count, inner]; ids null: the first `count`.
 void dequantize(int format, const uint8_t* packed, const int64_t* ids, float* out, int64_t count, int64_t inner);
+float widen(uint16_t half);  // a float16, exact
 
 }  // namespace mistralrs

@@ -23,6 +23,16 @@
 namespace mistralrs {
 namespace ISA {
 
+inline void prefetch(const void* p) {  // asks for a cache line; does nothing where there is no such instruction
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(p);
+#elif !defined(ISA_portable)
+  _mm_prefetch((const char*)p, _MM_HINT_T0);
+#else
+  (void)p;
+#endif
+}
+
 struct f16 {
   uint16_t bits;
 };
