@@ -1,6 +1,6 @@
 """Write a checkpoint with random weights in the shape of a well-known model: speed does not depend on the values.
 
-python bench/make_model.py {qwen3-0.6b,llama-3.2-1b,tiny} DIRECTORY
+python bench/make_model.py {qwen3-0.6b,llama-3.2-1b,qwen3-76m,tiny} DIRECTORY
 
 The vocabulary is a byte-level one without merges beyond the 256 bytes, so a text has as many tokens as bytes;
 the embedding has the real number of rows.
@@ -71,6 +71,7 @@ def sizes(hidden: int, layers: int, heads: int, groups: int, inner: int, vocabul
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen3-0.6b": QWEN3 | sizes(1024, 28, 16, 8, 3072, 151936, 128),
     "llama-3.2-1b": LLAMA3 | sizes(2048, 16, 32, 8, 8192, 128256, 64),
+    "qwen3-76m": QWEN3 | sizes(768, 8, 12, 4, 2304, 32000, 64),
     "tiny": QWEN3 | sizes(128, 2, 4, 2, 256, 512, 32),
 }
 
