@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from random import Random
 
 import pytest
 
@@ -407,6 +408,34 @@ def test_text_to_everybody_has_a_header_too():
 def test_code_of_functionary():
     found = same_for_every_cut("<function= </function>", "<|python_tag|>print(1)")
     assert folded(found)[1] == [("python", {"code": "print(1)"})]
+
+
+SCRAPS = [*'{}[]"<>|:,\n\\ a', "<think>", "</think>", '{"name": "now", "arguments": {}}']
+
+
+def damaged(text: str, random: Random) -> str:
+    """A text with something put in, taken out, repeated or cut off."""
+    at, how = random.randrange(len(text)), random.randrange(4)
+    if how == 0:
+        return text[:at] + random.choice(SCRAPS) + text[at:]
+    if how == 1:
+        return text[:at] + text[at + random.randrange(1, 12) :]
+    return text[: at + 1] if how == 2 else text[:at] + text[max(0, at - 20) :]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_damaged_text(style):
+    """Whatever a model writes: no exception, the same for every cut, and arguments are JSON that UTF-8 can write."""
+    one, random = STYLES[style], Random(style)
+    for _ in range(12):
+        text = damaged(damaged(one.write([random.choice([OSLO, NESTED, MARKS])]), random), random)
+        whole = events(one.template, [text])
+        for cut in CUTS.values():
+            assert merged(events(one.template, cut(text))) == merged(whole)
+        folded(whole)
+        assert all(event.text.encode() for event in whole if isinstance(event, CallText))
+        if not one.alone and not any(isinstance(e, CallEnd) for e in whole) and "to=" not in text:
+            assert squeezed(folded(whole)[0]) == squeezed(text).replace(">>>all", "")
 
 
 GPT = "<|channel|> <|message|>"
