@@ -89,7 +89,7 @@ class Decoder(nn.Module):
 
 
 def deepen(x: Tensor, batch: Batch, number: int) -> Tensor:
-    """x [T, D] behind the `number`-th layer, plus the media's columns for it: all behind the first D (arXiv 2406.04334)."""
+    """x [T, D] behind the `number`-th layer, plus the media's columns for it, behind the first D (arXiv 2406.04334)."""
     dim = x.shape[1]
     for rows, encoded in batch.media:
         if encoded.shape[1] > number * dim:

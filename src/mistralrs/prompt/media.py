@@ -107,6 +107,7 @@ class Placer:
     ):
         self.processor, self.positions, self.max_edge = processor, positions, max_edge
         self.access, self.numbers, self.kept = access, Numbers(), Kept()
+        self.tidy: Callable[[str], str] = getattr(processor, "tidy", str)
         self.form = Form.of(template, processor.marker(0))
         id = tokenizer.id(processor.placeholder)
         if id is None:
@@ -198,7 +199,7 @@ class Placer:
                     "or jinja_explicit"
                 )
             pieces += [before, self.processor.expand(one, index)]
-        return "".join([*pieces, rest])
+        return self.tidy("".join([*pieces, rest]))
 
     def place(
         self, tokens: Sequence[int], prepared: Sequence[Prepared]

@@ -66,6 +66,7 @@ class Case:
     split: Callable[[dict[str, Any]], list[torch.Tensor]] | None = None  # their pixels by image
     options: dict[str, Any] = field(default_factory=dict)  # of a call of their processor
     limit: float = 1e-4  # of the difference of logits
+    double: bool = False  # theirs in float64, where their float32 alone is further from it
 
 
 def tokenizer(case: Case) -> PreTrainedTokenizerFast:
