@@ -117,6 +117,38 @@ HUB = {
             num_attention_heads=12, num_hidden_layers=12, patch_size=16,
         ),
     ),
+    "idefics2-8b": dict(
+        architectures=["Idefics2ForConditionalGeneration"], model_type="idefics2", image_token_id=32001,
+        perceiver_config={"model_type": "idefics2"}, tie_word_embeddings=False,
+        text_config=dict(
+            model_type="mistral", max_position_embeddings=32768, pad_token_id=0, rms_norm_eps=1e-05,
+            vocab_size=32003, tie_word_embeddings=False,
+        ),
+        vision_config=dict(
+            model_type="idefics2", hidden_size=1152, image_size=980, intermediate_size=4304,
+            num_attention_heads=16, num_hidden_layers=27, patch_size=14,
+        ),
+    ),
+    "Llama-4-Scout-17B-16E-Instruct": dict(
+        architectures=["Llama4ForConditionalGeneration"], model_type="llama4", boi_token_index=200080,
+        eoi_token_index=200081, image_token_index=200092,
+        text_config=dict(
+            model_type="llama4_text", attention_chunk_size=8192, attn_scale=0.1, attn_temperature_tuning=True,
+            floor_scale=8192, head_dim=128, hidden_size=5120, interleave_moe_layer_step=1, intermediate_size=8192,
+            intermediate_size_mlp=16384, max_position_embeddings=10485760, no_rope_layers=[],
+            num_attention_heads=40, num_experts_per_tok=1, num_hidden_layers=48, num_key_value_heads=8,
+            num_local_experts=16, rms_norm_eps=1e-05, rope_theta=500000.0, use_qk_norm=True, vocab_size=202048,
+            rope_scaling=dict(
+                factor=16.0, high_freq_factor=1.0, low_freq_factor=1.0, original_max_position_embeddings=8192,
+                rope_type="llama3",
+            ),
+        ),
+        vision_config=dict(
+            model_type="llama4_vision_model", hidden_size=1408, image_size=336, intermediate_size=5632,
+            num_attention_heads=16, num_hidden_layers=34, patch_size=14, pixel_shuffle_ratio=0.5,
+            projector_input_dim=4096, projector_output_dim=4096, rope_theta=10000, vision_output_dim=4096,
+        ),
+    ),
     "Mistral-Small-3.1-24B-Instruct-2503": dict(
         architectures=["Mistral3ForConditionalGeneration"], model_type="mistral3", image_token_index=10,
         multimodal_projector_bias=False, projector_hidden_act="gelu", spatial_merge_size=2, vision_feature_layer=-1,

@@ -108,6 +108,9 @@ class Subject:
 
     def compute(self, talk):
         inputs = {k: v for k, v in self.expected(talk).items() if isinstance(v, torch.Tensor)}
+        if self.case.double:
+            self.hf.double()
+            inputs = {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
         with torch.inference_mode():
             return self.hf(**inputs).logits[0]
 

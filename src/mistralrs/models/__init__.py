@@ -34,6 +34,7 @@ REGISTRY = {
     "lfm2": Entry("Lfm2", "Lfm2ForCausalLM", "lfm2"),
     "lfm2_moe": Entry("Lfm2Moe", "Lfm2MoeForCausalLM", "lfm2_moe"),
     "llama": Entry("Llama", "LlamaForCausalLM", "llama"),
+    "llama4_text": Entry("Llama4", "Llama4ForCausalLM", "llama4"),
     "mistral": Entry("Mistral", "MistralForCausalLM", "mistral"),
     "mixtral": Entry("Mixtral", "MixtralForCausalLM", "mixtral"),
     "phi": Entry("Phi", "PhiForCausalLM", "phi2"),
@@ -51,8 +52,10 @@ REGISTRY = {
 # Models that also read images or sounds: each file is an Encoder, which hangs on one of the models above.
 MEDIA = {
     "gemma3": Entry("Gemma3", "Gemma3ForConditionalGeneration", "gemma3"),
+    "idefics2": Entry("Idefics2", "Idefics2ForConditionalGeneration", "idefics2"),
     "idefics3": Entry("Idefics3", "Idefics3ForConditionalGeneration", "idefics3"),
     "lfm2_vl": Entry("Lfm2VL", "Lfm2VlForConditionalGeneration", "lfm2vl"),
+    "llama4": Entry("Llama4", "Llama4ForConditionalGeneration", "llama4"),
     "llava": Entry("Llava", "LlavaForConditionalGeneration", "llava"),
     "llava_next": Entry("LlavaNext", "LlavaNextForConditionalGeneration", "llava-next"),
     "mistral3": Entry("Mistral3", "Mistral3ForConditionalGeneration", "mistral3"),

@@ -63,7 +63,7 @@ class Visual(nn.Module):
         return torch.cat([self.merger(x), *deep], 1)
 
     def places(self, grid: Sequence[int]) -> Tensor:
-        """Embeddings [P, V] of the places of patches, in merged order, from a square table that is stretched."""
+        """Embeddings [P, V] of the places of patches, in merged order: a square table stretched over the picture."""
         table, m = self.pos_embed.weight, self.merge
         side = int(len(table) ** 0.5)
         square = table.float().T.view(1, -1, side, side)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from mistralrs.models import qwen3_vl
 from mistralrs.nn.checkpoint import Lazy
 from mistralrs.nn.decoder import Settings
@@ -29,5 +31,5 @@ class Qwen3VLMoe(qwen3_vl.Qwen3VL):
         for name, lazy in named.items():
             for end, count in rows.items():
                 if name.endswith(end) and lazy.shape[1] != count:
-                    named[name] = lazy.transpose(1, 2)
+                    named[name] = lazy.transpose(1, 2).map(Tensor.contiguous)
         return named

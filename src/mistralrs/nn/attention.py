@@ -26,6 +26,7 @@ class Attention(nn.Module):
         out_bias: bool = False,
         qk_norm: Callable[[int], nn.Module] | None = None,
         window: int | None = None,
+        chunk: int | None = None,
         scale: float | None = None,
         softcap: float | None = None,
         sinks: bool = False,
@@ -44,6 +45,8 @@ class Attention(nn.Module):
         self.rule: dict[str, Any] = dict(
             scale=scale or head_dim**-0.5, window=window, softcap=softcap, causal=causal
         )
+        if chunk:
+            self.rule["chunk"] = chunk
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]."""

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mistralrs.api.errors import ConfigError
 from mistralrs.kernels.attention import attention, write
-from mistralrs.nn.batch import Batch
+from mistralrs.nn.batch import Batch, Joined
 
 
 class Paged(nn.Module):
@@ -32,15 +33,51 @@ class Paged(nn.Module):
             else torch.empty(*shape, self.v_dim, device=device, dtype=dtype)
         )
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor | None, batch: Batch, **rule: Any) -> Tensor:
-        """Append k, v [T, KV, D] (no v where it is shared) and attend causally: q [T, H, Dk] -> [T, H, Dv]."""
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor | None,
+        batch: Batch,
+        chunk: int | None = None,
+        **rule: Any,
+    ) -> Tensor:
+        """Append k, v [T, KV, D] (no v where it is shared) and attend causally: q [T, H, Dk] -> [T, H, Dv].
+
+        With a `chunk`, sequences are cut at its multiples, and each part sees itself only.
+        """
         write(k, None if self.shared else v, self.k, self.v, batch)
-        out = attention(q, self.k, self.v, batch, **rule)
+        seen = batch if chunk is None else cut(batch, chunk, self.k.shape[2])
+        out = attention(q, self.k, self.v, seen, **rule)
         for span in batch.joined:  # as sequences of their own, they are just not causal
             rows = q[span.first : span.end]
             rule["causal"] = False
             out[span.first : span.end] = attention(rows, self.k, self.v, span, **rule)
         return out
+
+
+def cut(batch: Batch, chunk: int, page: int) -> Joined:
+    """The batch as if every chunk of positions were a sequence of its own; a page never lies in two of them."""
+    if chunk % page:
+        raise ConfigError(
+            f"pa_blk_size={page} does not divide this model's attention chunks of {chunk} tokens: use a power of two"
+        )
+    if ("cut", chunk) not in batch.memo:
+        starts, lengths, pages = [0], [], []
+        for index, first, end in batch.spans():
+            length = int(batch.lengths[index])
+            at = length - (end - first)
+            while at < length:
+                border = at // chunk * chunk
+                stop = min(border + chunk, length)
+                starts.append(starts[-1] + stop - at)
+                lengths.append(stop - border)
+                pages.append(batch.pages[index, border // page :])
+                at = stop
+        host = [torch.tensor(values, dtype=torch.int32) for values in (starts, lengths)]
+        table = nn.utils.rnn.pad_sequence(pages, batch_first=True)
+        batch.memo["cut", chunk] = Joined(0, starts[-1], *host, table)
+    return batch.memo["cut", chunk]
 
 
 class State(nn.Module):

@@ -79,7 +79,10 @@ class Prepared:
 
 
 class Processor(Protocol):
-    """How a family's prompts show an image, and what its encoder sees of it. One serves any number of threads."""
+    """How a family's prompts show an image, and what its encoder sees of it. One serves any number of threads.
+
+    One whose text also depends on what stands around an image has `tidy(text)` for the whole prompt.
+    """
 
     placeholder: str  # the token that stands for one row
     joined: bool

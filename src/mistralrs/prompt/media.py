@@ -226,6 +226,7 @@ class Placer:
             text = expanded(
                 text, processor, [one for k, one in shown if k == kind], f"{NOUNS[kind]}s"
             )
+            text = getattr(processor, "tidy", str)(text)
         return text
 
     def place(self, tokens: Sequence[int], shown: Shown) -> tuple[list[int], dict[int, Media]]:

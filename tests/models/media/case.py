@@ -67,6 +67,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)  # of a call of their processor
     limit: float = 1e-4  # of the difference of logits
     kind: str = "image"  # of media, or "audio"
+    double: bool = False  # theirs in float64, where their float32 alone is further from it
 
 
 def tokenizer(case: Case) -> PreTrainedTokenizerFast:
