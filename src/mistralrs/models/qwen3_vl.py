@@ -1,4 +1,4 @@
-"""Qwen 3 VL: learned places in the picture, and rows of inner blocks for the first layers of the text model (deepstack)."""
+"""Qwen 3 VL: learned places in the picture, and rows of inner blocks for the first text layers (deepstack)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
