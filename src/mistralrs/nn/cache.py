@@ -74,9 +74,9 @@ def cut(batch: Batch, chunk: int, page: int) -> Joined:
                 lengths.append(stop - border)
                 pages.append(batch.pages[index, border // page :])
                 at = stop
-        host = [torch.tensor(values, dtype=torch.int32) for values in (starts, lengths)]
+        begins, ends = (torch.tensor(v, dtype=torch.int32) for v in (starts, lengths))
         table = nn.utils.rnn.pad_sequence(pages, batch_first=True)
-        batch.memo["cut", chunk] = Joined(0, starts[-1], *host, table)
+        batch.memo["cut", chunk] = Joined(0, starts[-1], begins, ends, table)
     return batch.memo["cut", chunk]
 
 
