@@ -193,6 +193,21 @@ HUB = {
         text_config=dict(model_type="qwen3_5_moe_text", num_hidden_layers=4),
         vision_config=dict(model_type="qwen3_5_moe", out_hidden_size=2048),
     ),
+    "gemma-4-26B-A4B-it": dict(
+        architectures=["Gemma4ForConditionalGeneration"], model_type="gemma4", image_token_id=258880,
+        audio_config=None,
+        text_config=dict(
+            model_type="gemma4_text", hidden_size=2816, intermediate_size=2112, num_hidden_layers=6,
+            num_attention_heads=16, num_key_value_heads=8, num_global_key_value_heads=2, global_head_dim=512,
+            attention_k_eq_v=True, enable_moe_block=True, num_experts=8, top_k_experts=8, moe_intermediate_size=704,
+            hidden_size_per_layer_input=0, sliding_window=1024, use_bidirectional_attention="vision",
+            final_logit_softcapping=30.0,
+        ),
+        vision_config=dict(
+            model_type="gemma4_vision", hidden_size=1152, intermediate_size=4304, num_hidden_layers=2, head_dim=72,
+            num_attention_heads=16, num_key_value_heads=16, standardize=True,
+        ),
+    ),
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ REGISTRY = {
     "gemma": Entry("Gemma", "GemmaForCausalLM", "gemma"),
     "gemma2": Entry("Gemma2", "Gemma2ForCausalLM", "gemma2"),
     "gemma3_text": Entry("Gemma3", "Gemma3ForCausalLM", "gemma3"),
+    "gemma4_text": Entry("Gemma4", "Gemma4ForCausalLM", "gemma4_text"),
     "glm4": Entry("Glm4", "Glm4ForCausalLM", "glm4"),
     "glm4_moe": Entry("Glm4Moe", "Glm4MoeForCausalLM", "glm4moe"),
     "glm4_moe_lite": Entry("Glm4MoeLite", "Glm4MoeLiteForCausalLM", "glm4moelite"),
@@ -52,6 +53,7 @@ REGISTRY = {
 # Models that also read images or sounds: each file is an Encoder, which hangs on one of the models above.
 MEDIA = {
     "gemma3": Entry("Gemma3", "Gemma3ForConditionalGeneration", "gemma3"),
+    "gemma4": Entry("Gemma4", "Gemma4ForConditionalGeneration", "Gemma4"),
     "idefics2": Entry("Idefics2", "Idefics2ForConditionalGeneration", "idefics2"),
     "idefics3": Entry("Idefics3", "Idefics3ForConditionalGeneration", "idefics3"),
     "lfm2_vl": Entry("Lfm2VL", "Lfm2VlForConditionalGeneration", "lfm2vl"),

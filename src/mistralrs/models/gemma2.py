@@ -44,7 +44,7 @@ def rule(cfg: Settings, layer: int) -> dict:
 
 
 class Gemma2(gemma.Gemma):
-    Block = Block
+    Block: type[nn.Module] = Block
     defaults = dict(
         gemma.Gemma.defaults,
         hidden_activation="gelu_pytorch_tanh",

@@ -33,6 +33,13 @@ def linear(dim: int, spec: Spec) -> tuple[Tensor, float]:
     return inverse(dim, spec["rope_theta"]) / spec["factor"], 1.0
 
 
+def proportional(dim: int, spec: Spec) -> tuple[Tensor, float]:
+    """Gemma 4: the frequencies of whole heads, of which the slow ones stand still."""
+    freq = inverse(dim, spec["rope_theta"]) / spec.get("factor", 1.0)
+    freq[int(spec["partial_rotary_factor"] * dim // 2) :] = 0
+    return freq, 1.0
+
+
 def llama3(dim: int, spec: Spec) -> tuple[Tensor, float]:
     """Llama 3.1: long wavelengths divided by the factor, short ones kept, a ramp between."""
     freq = inverse(dim, spec["rope_theta"])
@@ -103,6 +110,7 @@ SCALINGS: dict[str, Callable[[int, Spec], tuple[Tensor, float]]] = {
     "linear": linear,
     "llama3": llama3,
     "longrope": longrope,
+    "proportional": proportional,
     "yarn": yarn,
 }
 

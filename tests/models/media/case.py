@@ -68,6 +68,7 @@ class Case:
     limit: float = 1e-4  # of the difference of logits
     kind: str = "image"  # of media, or "audio"
     double: bool = False  # theirs in float64, where their float32 alone is further from it
+    buffers: dict[str, float] = field(default_factory=dict)  # last part of the name -> about what
 
 
 def tokenizer(case: Case) -> PreTrainedTokenizerFast:
@@ -100,6 +101,10 @@ def reference(case: Case) -> transformers.PreTrainedModel:
         scale = case.norm if theirs or "soft_emb" in name else 1.0
         centre = scale if "norm" in name and noise.dim() == 1 and "bias" not in name else 0.0
         tensor.data = noise + centre
+    for name, tensor in sorted(model.named_buffers()):
+        if name.rpartition(".")[2] in case.buffers:
+            noise = torch.randn(tensor.shape, generator=generator) * 0.1
+            tensor.data.copy_(noise + case.buffers[name.rpartition(".")[2]])
     model.tie_weights()
     return model
 
