@@ -125,7 +125,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hot": {"temperature": 50.0},
     "repetition": {"repetition_penalty": 1.8, "frequency_penalty": 2.0, "presence_penalty": 2.0},
     "DRY": {"dry_multiplier": 5.0, "dry_allowed_length": 1},
-    "bias": {"logit_bias": dict.fromkeys(range(1536), -3e38)},
+    "bias": {"logit_bias": dict.fromkeys(range(1536), -1e30)},
     "no end": {"ignore_eos": True},
 }
 

@@ -56,7 +56,7 @@ def test_generate(case, tmp_path):
     tiny.save(model, tmp_path)
     write_tokenizer(tmp_path, model.config.vocab_size)
     which = Which.Plain(str(tmp_path), dtype=ModelDType.F32)
-    with Runner(which, pa_ctxt_len=512) as runner:
+    with Runner(which, pa_ctxt_len=512, pa_blk_size=16) as runner:
         for prompt in PROMPTS:
             request = CompletionRequest(words(prompt), temperature=0.0, max_tokens=NEW)
             response = runner.send_completion_request(request)

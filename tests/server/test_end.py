@@ -41,7 +41,7 @@ class Served:
             [*SERVE, "--port", "0", *options], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
         )
         told = self.process.stderr.readline()
-        self.port = int(re.search(r":(\d+)$", told.strip()).group(1))
+        self.port = int(re.search(r":(\d+)\b", told.strip()).group(1))
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self):

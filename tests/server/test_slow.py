@@ -68,7 +68,7 @@ def test_a_body_at_a_fair_pace_is_read(patient):
 
 def test_a_client_that_reads_nothing_is_canceled(patient, demo):
     """It asks for more than the buffers hold; its continuations end when it has stood still for long."""
-    engine = next(iter(demo._slots.values())).get().engine
+    engine = demo._pipeline(None).engine
     many = LONG | {"n": 16, "logprobs": True, "top_logprobs": 20, "temperature": 1.0}
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

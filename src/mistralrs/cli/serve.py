@@ -49,6 +49,8 @@ def check_packages(server: ServerOptions) -> None:
             "serving a model over MCP is not available yet: leave --mcp-port out"
         )
     try:
+        import uvicorn  # noqa: F401
+
         import mistralrs.server.app
         import mistralrs.server.listen  # noqa: F401
     except ImportError as error:
