@@ -1,12 +1,15 @@
-"""Every engine on the same GGUF file, in turn: prefill, decode, several requests at once, start, memory.
+"""Every engine on the same model, in turn: prefill, decode, several requests at once, start, memory.
 
 python bench/versus.py FILE.gguf --engine ours=mistralrs:PYTHON --engine wheel=mistralrs:PYTHON
     --engine llama.cpp=llamacpp:PYTHON --engine openvino=openvino:PYTHON [--tests pp128 tg128 ...]
+python bench/versus.py FOLDER [--isq Q4K] --engine ours=mistralrs:PYTHON --engine transformers=transformers:PYTHON
 
 An engine is NAME=KIND:PYTHON, where PYTHON is an interpreter that has the package: `mistralrs` (this project, or
-another one behind the same API), `xllamacpp` (llama.cpp's server in process), or `openvino_genai`. The first engine
-is compared with the others. Each run of an engine is a process of its own; rounds alternate between engines; a figure
-is the median of the rounds, a ratio the median of the rounds' ratios. FILE comes from make_gguf.py: a token is a byte.
+another one behind the same API), `xllamacpp` (llama.cpp's server in process), `openvino_genai` or `transformers`. The
+first engine is compared with the others. Each run of an engine is a process of its own; rounds alternate between
+engines; a figure is the median of the rounds, a ratio the median of the rounds' ratios. FILE comes from make_gguf.py
+and FOLDER from make_model.py: a token is a byte. FOLDER's weights stay bf16, but for engines of kind `mistralrs` when
+`--isq` names a type.
 
 Tests: ppN tokens/s of a prompt of N tokens, tgN tokens/s while writing behind N tokens, cN tokens/s written by N
 requests at once (128 tokens in, 64 out, prompts included). `start` (seconds from the interpreter's start to one new
@@ -43,13 +46,17 @@ def text(tokens: int) -> str:
 class MistralRs:
     """This project, or the package whose API it has."""
 
-    def __init__(self, file: str, threads: int):
+    def __init__(self, model: str, args: argparse.Namespace):
         import mistralrs
 
-        self.package = mistralrs
-        folder, name = os.path.split(file)
-        which = mistralrs.Which.GGUF(folder, name)
-        self.runner = mistralrs.Runner(which=which, max_seqs=32, prefix_cache_n=0)
+        self.package, which = mistralrs, mistralrs.Which
+        gguf = which.GGUF(*os.path.split(model)) if os.path.isfile(model) else None
+        self.runner = mistralrs.Runner(
+            which=gguf or which.Plain(model, dtype=mistralrs.ModelDType.BF16),
+            in_situ_quant=args.isq,
+            max_seqs=32,
+            prefix_cache_n=0,
+        )
         self.write(text(8), 1)
 
     def write(self, prompt: str, new: int) -> Any:
@@ -87,12 +94,12 @@ class MistralRs:
 class LlamaCpp:
     """llama.cpp's server, over loopback; its own clock for single requests."""
 
-    def __init__(self, file: str, threads: int):
+    def __init__(self, model: str, args: argparse.Namespace):
         import xllamacpp
 
         params = xllamacpp.CommonParams()
-        params.model.path, params.n_ctx, params.n_parallel = file, 16 * 256, 16
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        params.model.path, params.n_ctx, params.n_parallel = model, 16 * 256, 16
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = args.threads
         params.kv_unified, params.warmup, params.n_gpu_layers = True, False, 0
         params.hostnames, params.port = ["127.0.0.1"], 0
         self.server = xllamacpp.Server(params)
@@ -124,7 +131,7 @@ class LlamaCpp:
 class OpenVino:
     """OpenVINO GenAI with its continuous batching pipeline; it converts the file at load."""
 
-    def __init__(self, file: str, threads: int):
+    def __init__(self, model: str, args: argparse.Namespace):
         import openvino
         import openvino_genai
 
@@ -133,7 +140,7 @@ class OpenVino:
         scheduler.cache_size, scheduler.max_num_batched_tokens = 2, 4096
         scheduler.enable_prefix_caching, scheduler.max_num_seqs = False, 64
         self.pipe = openvino_genai.ContinuousBatchingPipeline(
-            file, scheduler, "CPU", {"INFERENCE_NUM_THREADS": threads}
+            model, scheduler, "CPU", {"INFERENCE_NUM_THREADS": args.threads}
         )
         self.write([8], 1)
 
@@ -156,12 +163,47 @@ class OpenVino:
         return together(count * 64, [lambda: self.write([128] * count, 64)])
 
 
+class Transformers:
+    """transformers in the dtype of the files; several requests are one batch."""
+
+    def __init__(self, model: str, args: argparse.Namespace):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        torch.set_num_threads(args.threads)
+        torch.set_grad_enabled(False)
+        self.torch = torch
+        self.model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+        self.write(1, 8, 1)
+
+    def write(self, count: int, tokens: int, new: int) -> float:
+        """Seconds of `count` prompts in a batch."""
+        ids = self.torch.randint(1, 200, (count, tokens))
+        start = time.perf_counter()
+        self.model.generate(
+            ids, attention_mask=self.torch.ones_like(ids), do_sample=False, pad_token_id=0,
+            min_new_tokens=new, max_new_tokens=new, disable_compile=True,
+        )  # fmt: skip
+        return time.perf_counter() - start
+
+    def pp(self, tokens: int) -> float:
+        return tokens / self.write(1, tokens, 1)
+
+    def tg(self, tokens: int) -> float:
+        return WRITTEN / (self.write(1, tokens, WRITTEN + 1) - self.write(1, tokens, 1))
+
+    def c(self, count: int) -> float:
+        return count * 64 / self.write(count, 128, 64)
+
+
 def consume(stream: Iterator[Any]) -> None:
     for _ in stream:
         pass
 
 
-KINDS: dict[str, type] = {"mistralrs": MistralRs, "llamacpp": LlamaCpp, "openvino": OpenVino}
+KINDS: dict[str, type] = {
+    "mistralrs": MistralRs, "llamacpp": LlamaCpp, "openvino": OpenVino, "transformers": Transformers
+}  # fmt: skip
 
 
 def together(tokens: int, calls: list[Callable[[], Any]]) -> float:
@@ -188,7 +230,7 @@ def together(tokens: int, calls: list[Callable[[], Any]]) -> float:
 def work(args: argparse.Namespace) -> None:
     """Measure one engine and print a line of JSON for each figure."""
     random.seed(args.seed)
-    engine = KINDS[args.work](args.file, args.threads)
+    engine = KINDS[args.work](args.model, args)
     say("start", time.time() - args.since)
     for test in args.tests:
         name = test.rstrip("0123456789")
@@ -211,8 +253,9 @@ def say(test: str, value: float | None, error: str = "") -> None:
 def measure(spec: str, args: argparse.Namespace, seed: int) -> dict[str, float | None]:
     """The figures of one run of one engine, in a new process."""
     kind, python = spec.split("=", 1)[1].split(":", 1)
-    command = [python, __file__, args.file, "--work", kind, "--threads", str(args.threads)]
+    command = [python, __file__, args.model, "--work", kind, "--threads", str(args.threads)]
     command += ["--seed", str(seed), "--since", str(time.time()), "--tests", *args.tests]
+    command += ["--isq", args.isq] if args.isq else []
     counts = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), str(args.threads))
     run = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **counts))
     lines = [json.loads(line[1:]) for line in run.stdout.splitlines() if line.startswith("@[")]
@@ -263,11 +306,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=os.path.abspath)
+    parser.add_argument("model", type=os.path.abspath)
     parser.add_argument("--engine", action="append", default=[])
     parser.add_argument("--tests", nargs="+", default=["pp128", "pp512", "tg128", "c8"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--isq")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--since", type=float, default=0.0, help=argparse.SUPPRESS)
@@ -278,7 +322,7 @@ def main() -> None:
         {spec.split("=")[0]: measure(spec, args, seed) for spec in args.engine}
         for seed in range(args.rounds)
     ]
-    print(f"{os.path.basename(args.file)}, {args.threads} threads, {args.rounds} rounds\n")
+    print(f"{os.path.basename(args.model)}, {args.threads} threads, {args.rounds} rounds\n")
     return table(rounds, args.tests)
 
 

@@ -212,10 +212,6 @@ BAD_RUNNERS = {
         errors.NotSupportedError,
     ),
     "quantization": (dict(which=Which.Plain("demo"), in_situ_quant="q9"), errors.RequestError),
-    "quantization to come": (
-        dict(which=Which.Plain("demo"), in_situ_quant="AFQ4"),
-        errors.NotSupportedError,
-    ),
     "page size": (dict(which=Which.Plain("demo"), pa_blk_size=7), errors.RequestError),
     "template path": (
         dict(which=Which.Plain("demo"), chat_template="missing.jinja"),

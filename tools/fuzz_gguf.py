@@ -124,7 +124,7 @@ def use(path: Path) -> None:
     reads = (lambda: tokenizer_of(file), lambda: config_of(file), lambda: list(tensors_of(file)))
     failed = [error for read in reads if (error := attempt(read))]
     for lazy in file.tensors.values():
-        if not isinstance(lazy, Packed):
+        if not isinstance(lazy, Packed) or len(lazy.shape) < 2:  # as loading does
             lazy.load()
             continue
         weight = packed(lazy.weight(torch.device("cpu")))

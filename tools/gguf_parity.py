@@ -33,9 +33,9 @@ WIDE = dict(
     vocab_size=300, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
     moe_intermediate_size=256, head_dim=64, pad_token_id=None, bos_token_id=None, eos_token_id=299,
 )  # fmt: skip
-CASES = {
+CASES = {  # llama.cpp lets Starcoder2 see beyond its window
     "llama": {}, "llama llama3": {}, "qwen2": {}, "qwen3": {}, "qwen3_moe": {}, "mixtral": {}, "phi3": {},
-    "gemma2": DEFAULT_SCALE | dict(query_pre_attn_scalar=64), "starcoder2": {}, "smollm3": {},
+    "gemma2": DEFAULT_SCALE | dict(query_pre_attn_scalar=64), "starcoder2": dict(sliding_window=None), "smollm3": {},
 }  # fmt: skip
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 PROMPTS = [

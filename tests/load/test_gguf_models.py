@@ -1,18 +1,21 @@
 """GGUF files of many architectures give the logits of the checkpoint they were made from."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from mistralrs import kernels
+from mistralrs.api.errors import ConfigError
 from mistralrs.load.build import build, construct
-from mistralrs.load.gguf import read_gguf
+from mistralrs.load.gguf import Gguf, read_gguf
 from mistralrs.load.gguf_config import config_of
 from mistralrs.load.gguf_names import tensors_of
 from mistralrs.load.hub import open_repo
 from mistralrs.load.plan import Budget, Wish
+from mistralrs.nn.checkpoint import Lazy
 from tests.load import convert
 from tests.models import tiny
 from tests.models.test_parity import A, Driver, Pages, Scheduler, Turn
@@ -94,3 +97,18 @@ def test_quantized(tmp_path, monkeypatch, case, kind):
         save_file(state, file, {"format": "pt"})
     expected = logits(build(open_repo(str(rounded)), WISH))
     assert (found - expected).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("attention.head_count", 0), ("attention.head_count", "many"), ("embedding_length", [[1]])],
+)
+def test_metadata_without_sense(key, value):
+    found = {
+        "general.architecture": "llama", "llama.block_count": 1, "llama.embedding_length": 64,
+        "llama.attention.head_count": 2, "llama.feed_forward_length": 64, "llama.context_length": 64,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5, f"llama.{key}": value,
+    }  # fmt: skip
+    embedding = Lazy.of(torch.zeros(8, 64))
+    with pytest.raises(ConfigError, match="makes no sense"):
+        config_of(Gguf(Path("odd.gguf"), found, {"token_embd.weight": embedding}))

@@ -180,7 +180,7 @@ ERRORS = {
         openai.BadRequestError, "not read",
     ),
     "odd part": (
-        dict(messages=[{"role": "user", "content": [{"type": ["a"]}]}]), openai.BadRequestError, "",
+        dict(messages=[{"role": "user", "content": [{"type": ["a"]}]}]), openai.BadRequestError, "type",
     ),
 }  # fmt: skip
 

@@ -67,8 +67,13 @@ def config_of(file: Gguf) -> Config:
         raise NotSupportedError(
             f"{file.path} has architecture '{meta.arch}'; GGUF files load of {', '.join(ARCHITECTURES)}"
         )
-    own = ARCHITECTURES[meta.arch](meta)
-    return {key: value for key, value in (common(meta) | own).items() if value is not None}
+    try:
+        found = common(meta) | ARCHITECTURES[meta.arch](meta)
+    except (TypeError, ArithmeticError, AttributeError) as error:  # a value of another kind, or 0
+        raise ConfigError(
+            f"the metadata of {file.path} makes no sense ({error}); use another conversion of it"
+        ) from error
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def common(meta: Meta) -> Config:

@@ -72,7 +72,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
 }
 # Vocabularies whose words stay whole when they are tokens, whatever the merges say.
 WHOLE = frozenset(
-    (
+    [
         "llama3",
         "llama-v3",
         "llama-bpe",
@@ -82,7 +82,9 @@ WHOLE = frozenset(
         "midm-2.0",
         "lfm2",
         "tekken",
-    )
+    ]
 )
 # Vocabularies that begin a text with BOS where the file does not say.
 BEGUN = WHOLE | {"chameleon"}
+# Vocabularies that compose marks and letters first (NFC), which GGUF files do not say.
+COMPOSED = frozenset(("qwen2", "qwen35", "command-r"))

@@ -23,7 +23,7 @@ from tokenizers import (
 from mistralrs.api.errors import CheckpointError, NotSupportedError
 from mistralrs.load import pieces
 from mistralrs.load.gguf import Gguf
-from mistralrs.load.gguf_splits import BEGUN, SPLITS, WHOLE
+from mistralrs.load.gguf_splits import BEGUN, COMPOSED, SPLITS, WHOLE
 from mistralrs.load.pieces import BYTE, CONTROL, NORMAL, SPACE, UNKNOWN, USER, Pieces
 
 log = logging.getLogger("mistralrs.load")
@@ -203,6 +203,8 @@ def byte_level(vocabulary: Vocabulary) -> Tokenizer:
     merges = known(merges, vocabulary.ids)
     model = models.BPE(vocabulary.ids, merges, ignore_merges=vocabulary.pre in WHOLE)
     tokenizer = Tokenizer(model)
+    if vocabulary.pre in COMPOSED:
+        tokenizer.normalizer = normalizers.NFC()
     splits = [
         pre_tokenizers.Split(Regex(expression), "isolated") for expression in splits_of(vocabulary)
     ]
