@@ -3,9 +3,14 @@
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # The models here are tiny: more threads of torch, the reference, would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test is judged by its time: machines are busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
