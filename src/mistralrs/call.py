@@ -133,10 +133,8 @@ class Call:
         """`pieces` for the running event loop."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Item] = asyncio.Queue()
-        post = self.posts.of(loop)
-        self.mailbox.listen(
-            gathered(self.left, partial(post.put, inbox)) if whole else partial(post.put, inbox)
-        )
+        deliver = partial(self.posts.of(loop).put, inbox)
+        self.mailbox.listen(gathered(self.left, deliver) if whole else deliver)
         return self.received_async(inbox)
 
     async def received_async(self, inbox: "asyncio.Queue[Item]") -> AsyncIterator[Piece]:
