@@ -1,4 +1,4 @@
-"""What does a photo cost before a model sees it? Each family's processor with its default settings, in a process of its own.
+"""What does a photo cost before a model sees it? Each family's processor, default settings, in a process of its own.
 
 The picture is a JPEG of 12 megapixels. Seconds are those of decoding and preparing, the best of some; MB is what memory
 grew by at most (Linux).
@@ -35,7 +35,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "Idefics 2": ("idefics2", {}, dict(do_image_splitting=True)),
     "Idefics 3": ("idefics3", dict(vision_config=dict(image_size=364, patch_size=14)), {}),
     "LFM 2 VL": ("lfm2_vl", {}, {}),
-    "Llama 3.2 Vision": ("mllama", {}, dict(size=dict(height=560, width=560))),
+    "Llama 3.2 Vision": ("mllama", {}, dict(size=dict(height=560, width=560))),  # rows of 1601
     "Llama 4": ("llama4", dict(vision_config=dict(image_size=336)), {}),
     "Mistral Small 3.1": ("mistral3", {}, dict(size={"longest_edge": 1540})),
     "Qwen 2 VL, 2.5 VL": ("qwen2_vl", {}, QWEN),
@@ -61,7 +61,9 @@ def photo() -> bytes:
     random, picture = np.random.default_rng(0), np.zeros((SIZE[1], SIZE[0], 3), np.float32)
     for cells, weight in ((8, 0.6), (64, 0.25), (512, 0.15)):
         coarse = random.integers(0, 256, (cells * 3 // 4, cells, 3), dtype=np.uint8)
-        picture += weight * np.asarray(Image.fromarray(coarse).resize(SIZE, Image.Resampling.BICUBIC))
+        picture += weight * np.asarray(
+            Image.fromarray(coarse).resize(SIZE, Image.Resampling.BICUBIC)
+        )
     file = io.BytesIO()
     Image.fromarray(picture.astype(np.uint8)).save(file, "JPEG", quality=90)
     return file.getvalue()

@@ -149,9 +149,7 @@ class Encoder(nn.Module):
     text_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     dtype: torch.dtype = torch.float32  # of activations; set when the model is filled
-    beside: int = (
-        0  # positions of the largest medium, where cross-attention sees them beside the text
-    )
+    beside: int = 0  # positions of the largest medium that cross-attention sees
 
     def forward(self, media: Media) -> Tensor:
         """One medium -> [rows, W]; the first columns take the place of embeddings. Beside the text: [rows, S, W]."""
