@@ -111,7 +111,7 @@ class Pipeline:
         """An engine over the loaded model."""
         built = self.built
         device = torch.device(built.plan.device)
-        encode = built.model.encoder.encode if built.model.encoder else None
+        encode = built.model.encode if built.model.encoder else None
         body = Body(self.fused, device, built.salt, built.copy, encode)
         return Engine(body, self.limits)
 

@@ -74,7 +74,7 @@ class Subject:
         which = Which.VisionPlain(str(self.folder), dtype="f32")
         self.pipeline = load(which, Settings(pa_blk_size=16, pa_ctxt_len=4096))
         self.model = self.pipeline.built.model
-        self.encoded = Encoded(self.model.encoder.encode)
+        self.encoded = Encoded(self.model.encode)
         self.words, self.known = tokenizer(case), {}
         self.processor = case.processor(self.words)
 

@@ -12,7 +12,7 @@ from mistralrs.api.piece import Constraint, Finish, Follower, Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.engine.memory import digest
 from mistralrs.engine.penalties import Penalties
-from mistralrs.nn.media import runs
+from mistralrs.nn.media import runs, views
 
 Deliver = Callable[[Piece | BaseException], None]
 
@@ -51,6 +51,7 @@ class Sequence:
     snapshot: bytes | None = None  # of its state, to be replaced by the next one
     branch: int = 0  # tokens that it shares with an earlier sequence
     suspect: int = 0  # tokens it must compute alone, since a step with others failed
+    held: list[Tensor] = field(default_factory=list)  # what its latest tokens saw beside the text
 
     def __post_init__(self) -> None:
         prompt = self.job.prompt
@@ -59,6 +60,7 @@ class Sequence:
         media = prompt.media
         spans = runs(prompt.tokens) if any(m.joined for m in media.values()) else ()
         self.joined = [(first, end) for number, first, end in spans if media[number].joined]
+        self.views = views(prompt.tokens, media) if media else []
         self.follower = self.job.follow()
         self.constraint = self.job.constrain and self.job.constrain()
         self.mask_seconds = math.inf  # that its last mask took
@@ -76,6 +78,10 @@ class Sequence:
     def generated(self) -> int:
         """Tokens sampled so far."""
         return len(self.tokens) - self.prompt_length
+
+    def next(self, count: int) -> list[int]:
+        """The next tokens to compute."""
+        return self.tokens[self.computed : self.computed + count]
 
     def axes(self, at: Tensor) -> Tensor:
         """Positions [3, n] of the tokens `at` [n]; what follows the prompt counts on from its highest."""

@@ -20,7 +20,7 @@ from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
 from mistralrs.load.trim import trim
-from mistralrs.nn.cache import Paged, State
+from mistralrs.nn.cache import Paged, Seen, State
 from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.nn.decoder import Decoder
 from mistralrs.nn.linear import Embedding, place
@@ -232,6 +232,8 @@ def allocate(model: Decoder, layout: Plan, device: torch.device, dtype: torch.dt
             module.allocate(layout.pages, layout.page_size, device, dtype)
         elif isinstance(module, State):
             module.allocate(layout.states, device)
+        elif isinstance(module, Seen):
+            module.dtype = dtype
 
 
 def complete(model: Decoder, tensors: Tensors, cfg: Config) -> Tensors:

@@ -82,6 +82,31 @@ def within(size: Size, box: Size) -> Size:
     return min(math.ceil(size[0] * height), box[0]), box[1]
 
 
+def canvas(size: Size, tile: int, grids: Sequence[Size], largest: bool = False) -> Size:
+    """Lines and columns of tiles: those that shrink a picture least or else enlarge it least (`largest`: most)."""
+
+    def scale(grid: Size) -> float:
+        return min(grid[0] * tile / size[1], grid[1] * tile / size[0])
+
+    larger = [scale(grid) for grid in grids if scale(grid) >= 1]
+    pick = max if largest or not larger else min
+    wanted = pick(larger or map(scale, grids))
+    return min((grid for grid in grids if scale(grid) == wanted), key=math.prod)
+
+
+def inside(size: Size, box: Size) -> Size:
+    """The size with the same proportions that fits in a box and fills one of its edges, rounded down."""
+    x, y = (limit / side for limit, side in zip(box, size, strict=True))
+    if x < y:
+        return box[0], max(min(math.floor(size[1] * x), box[1]), 1)
+    return max(min(math.floor(size[0] * y), box[0]), 1), box[1]
+
+
+def between(size: Size, least: int, most: Size) -> Size:
+    """Each edge, but at least and at most so long."""
+    return min(max(size[0], least), most[0]), min(max(size[1], least), most[1])
+
+
 def tiles(image: Picture, size: Size) -> list[Picture]:
     """Equal tiles, line by line; the picture's edges are multiples of theirs."""
     w, h = size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -31,12 +32,13 @@ class Media:
         int, ...
     ] = ()  # numbers that the encoder or its positions need: frames, lines, columns, tiles
     joined: bool = False  # its tokens see each other, also those that come later
+    token: int | None = None  # the one that stands in the text for a medium beside it
 
     @property
     def ids(self) -> range:
-        """The ids of its rows."""
+        """The ids of its rows in the text."""
         first = FIRST + self.number * ROWS
-        return range(first, first + self.rows)
+        return range(first, first + (self.rows if self.token is None else 1))
 
 
 def is_media(id: int) -> bool:
@@ -64,6 +66,37 @@ def runs(tokens: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         start = end
 
 
+def word(id: int, media: Mapping[int, Media]) -> int:
+    """The token whose embedding an id has; 0 where an encoder's row takes its place."""
+    return (media[number_of(id)].token or 0) if is_media(id) else id
+
+
+@dataclass(frozen=True)
+class View:
+    """Tokens [first, end) of a sequence see the first `rows` rows of a group of media beside the text."""
+
+    first: int
+    end: int
+    group: tuple[Media, ...]
+    rows: int
+
+
+def views(tokens: Sequence[int], media: Mapping[int, Media]) -> list[View]:
+    """What the tokens of a prompt see: the nearest media before them that stand next to each other.
+
+    One of these sees those before it and itself. What is generated sees what the end of the prompt does.
+    """
+    marks: list[tuple[int, list[Media], int]] = []  # where a medium stands, its group, rows so far
+    for at, id in enumerate(tokens):
+        if is_media(id) and media[number_of(id)].token is not None:
+            group = marks[-1][1] if marks and marks[-1][0] == at - 1 else []
+            group.append(media[number_of(id)])
+            marks.append((at, group, sum(one.rows for one in group)))
+    ends = [at for at, _, _ in marks[1:]] + [sys.maxsize]
+    pairs = zip(marks, ends, strict=False)
+    return [View(at, end, tuple(group), rows) for (at, group, rows), end in pairs]
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What a processor makes of an image or a sound."""
@@ -71,6 +104,7 @@ class Prepared:
     inputs: Mapping[str, Tensor]
     rows: int
     grid: tuple[int, ...] = ()
+    beside: bool = False  # cross-attention sees its rows; one placeholder stands for it in the text
 
     @property
     def nbytes(self) -> int:
@@ -115,9 +149,10 @@ class Encoder(nn.Module):
     text_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     dtype: torch.dtype = torch.float32  # of activations; set when the model is filled
+    beside: int = 0  # positions of the largest medium that cross-attention sees
 
     def forward(self, media: Media) -> Tensor:
-        """One medium -> [rows, W]; the first columns take the place of embeddings."""
+        """One medium -> [rows, W]; the first columns take the place of embeddings. Beside the text: [rows, S, W]."""
         raise NotImplementedError
 
     def encode(self, media: Media) -> Tensor:

@@ -252,7 +252,8 @@ class Placer:
             content.update(tensor.contiguous().numpy().data)
         number = self.numbers.of(content.digest())
         joined = self.processors[kind].joined
-        return Media(number, prepared.inputs, prepared.rows, prepared.grid, joined)
+        token = self.ids[kind] if prepared.beside else None
+        return Media(number, prepared.inputs, prepared.rows, prepared.grid, joined, token)
 
 
 def source_of(part: Part) -> Any:
