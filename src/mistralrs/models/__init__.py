@@ -61,6 +61,8 @@ MEDIA = {
     "llava": Entry("Llava", "LlavaForConditionalGeneration", "llava"),
     "llava_next": Entry("LlavaNext", "LlavaNextForConditionalGeneration", "llava-next"),
     "mistral3": Entry("Mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
+    "phi4_multimodal": Entry("Phi4Multimodal", "Phi4MultimodalForCausalLM", "phi4_multimodal"),
+    "phi4mm": Entry("Phi4MM", "Phi4MMForCausalLM", "phi4mm"),
     "qwen2_5_vl": Entry("Qwen2_5VL", "Qwen2_5_VLForConditionalGeneration", "qwen2_5vl"),
     "qwen2_vl": Entry("Qwen2VL", "Qwen2VLForConditionalGeneration", "qwen2vl"),
     "qwen3_5": Entry("Qwen3_5VL", "Qwen3_5ForConditionalGeneration", "Qwen3_5"),

@@ -41,6 +41,7 @@ class Batch:
         tuple[Tensor, Tensor], ...
     ] = ()  # rows [n] of this batch, what takes their place [n, W]
     joined: tuple[Joined, ...] = ()
+    adapters: tuple[str | None, ...] = ()  # of each sequence; empty where none has one
     memo: dict[Any, Any] = field(default_factory=dict)  # values layers share, such as rope angles
 
     def spans(self) -> Iterator[tuple[int, int, int]]:

@@ -17,6 +17,7 @@ ACTS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": SMOOTH["gelu_pytorch_tanh"],
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "relu": F.relu,
+    "swish": F.silu,
 }
 
 
@@ -33,6 +34,16 @@ def attend(
     q, k, v = (x.unflatten(0, (pictures, -1)).transpose(1, 2) for x in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return out.transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def stitched(tiles: Tensor, down: int) -> Tensor:
+    """tiles [N, h, w, D], `down` lines of them -> [down * h, N / down * w, D]."""
+    return tiles.unflatten(0, (down, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+
+def ended(x: Tensor, end: Tensor) -> Tensor:
+    """x [L, C, D] -> [L * (C + 1), D]: every line with the row `end` [D] behind it."""
+    return torch.cat((x, end.expand(len(x), 1, -1)), 1).flatten(0, 1)
 
 
 def flatten_kernels(tensors: Mapping[str, Lazy], *ends: str) -> dict[str, Lazy]:
