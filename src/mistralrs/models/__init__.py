@@ -61,6 +61,7 @@ MEDIA = {
     "llava": Entry("Llava", "LlavaForConditionalGeneration", "llava"),
     "llava_next": Entry("LlavaNext", "LlavaNextForConditionalGeneration", "llava-next"),
     "mistral3": Entry("Mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
+    "phi3_v": Entry("Phi3V", "Phi3VForCausalLM", "phi3v"),
     "phi4_multimodal": Entry("Phi4Multimodal", "Phi4MultimodalForCausalLM", "phi4_multimodal"),
     "phi4mm": Entry("Phi4MM", "Phi4MMForCausalLM", "phi4mm"),
     "qwen2_5_vl": Entry("Qwen2_5VL", "Qwen2_5_VLForConditionalGeneration", "qwen2_5vl"),

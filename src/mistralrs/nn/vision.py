@@ -128,14 +128,17 @@ class Transformer(nn.Module):
 
     def forward(self, pixels: Tensor, wanted: Sequence[int] = (-1,)) -> list[Tensor]:
         """pixels [N, C, H, W] -> states [N, P, D]: 0 before all blocks, i behind the i-th, -1 behind the last."""
-        count = len(pixels)
-        x, states = self.embed(pixels), []
-        for block in [None, *self.layers]:
-            x = x if block is None else block(x, count)
-            states.append(x)
-        if self.post_layernorm is not None:
-            states[-1] = self.post_layernorm(x)
-        return [states[i].unflatten(0, (count, -1)) for i in wanted]
+        count, last = len(pixels), len(self.layers)
+        numbers = [i if i >= 0 else last + 1 + i for i in wanted]
+        x, states = self.embed(pixels), {}
+        for number in range(last + 1):
+            if number:
+                x = self.layers[number - 1](x, count)
+            if number in numbers:
+                states[number] = x
+        if self.post_layernorm is not None and last in states:
+            states[last] = self.post_layernorm(x)
+        return [states[i].unflatten(0, (count, -1)) for i in numbers]
 
     def embed(self, pixels: Tensor) -> Tensor:
         """pixels [N, C, H, W] -> what the first block reads [N * P, D]."""

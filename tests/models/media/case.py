@@ -70,6 +70,7 @@ class Case:
     limit: float = 1e-4  # of the difference of logits
     kind: str = "image"  # of media, or "audio"
     double: bool = False  # theirs in float64, where their float32 alone is further from it
+    lead: str = ""  # what their processor puts before every prompt
     buffers: dict[str, float] = field(default_factory=dict)  # last part of the name -> about what
 
 
