@@ -172,6 +172,7 @@ def placer_of(
         template,
         encoder.positions,
         max_edge,
+        adapter=encoder.adapter,
     )
 
 

@@ -118,8 +118,8 @@ class Pipeline:
     @property
     def modalities(self) -> dict[str, list[str]]:
         """What it reads and writes."""
-        images = ["image"] if self.built.model.encoder else []
-        return {"input": ["text", *images], "output": ["text"]}
+        media = self.prompter.placer.processors if self.prompter.placer else ()
+        return {"input": ["text", *media], "output": ["text"]}
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
         """Check a chat request and make it ready to run."""

@@ -94,7 +94,8 @@ class Subject:
         rendered = self.words.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         numbers = [one for parts in TALKS[talk] for one in parts if isinstance(one, int)]
         if not numbers:
-            return dict(self.words(rendered, return_tensors="pt", add_special_tokens=False))
+            plain = self.case.lead + rendered
+            return dict(self.words(plain, return_tensors="pt", add_special_tokens=False))
         media = {f"{kind}s" if kind == "image" else kind: [medium(kind, n) for n in numbers]}
         inputs = dict(
             self.processor(text=rendered, **media, return_tensors="pt", **self.case.options)

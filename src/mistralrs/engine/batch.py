@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mistralrs.engine.scheduler import Turn
+from mistralrs.engine.sequence import Sequence as Continuation
 from mistralrs.nn.batch import Batch, Joined, Sight
 from mistralrs.nn.media import row_of, runs, word
 
@@ -37,7 +38,14 @@ def build(turns: Sequence[Turn], device: torch.device, rows: Rows | None = None)
         media=placed(turns, starts, device, rows) if rows else (),
         joined=joined(turns, starts),
         sights=sights(turns, starts, rows) if rows else (),
+        adapters=adapters(sequences),
     )
+
+
+def adapters(sequences: Sequence[Continuation]) -> tuple[str | None, ...]:
+    """The adapter of each sequence; nothing when none has one."""
+    named = tuple(s.job.prompt.adapter for s in sequences)
+    return named if any(named) else ()
 
 
 def positions(turns: Sequence[Turn]) -> Tensor:

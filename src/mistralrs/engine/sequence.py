@@ -70,6 +70,11 @@ class Sequence:
         self.limit = room if prompt.max_tokens is None else min(room, prompt.max_tokens)
 
     @property
+    def seed(self) -> bytes:
+        """What its first page is hashed with: pages computed under different adapters are different."""
+        return (self.job.prompt.adapter or "").encode()
+
+    @property
     def pending(self) -> int:
         """Tokens that the cache does not hold yet."""
         return len(self.tokens) - self.computed
@@ -123,6 +128,6 @@ class Sequence:
         """Digests of the full pages of `size` tokens among the first `upto` tokens."""
         while (len(self.digests) + 1) * size <= upto:
             start = len(self.digests) * size
-            parent = self.digests[-1] if self.digests else b""
+            parent = self.digests[-1] if self.digests else self.seed
             self.digests.append(digest(parent, self.tokens[start : start + size], self.salt))
         return self.digests[: upto // size]

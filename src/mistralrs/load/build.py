@@ -26,6 +26,7 @@ from mistralrs.nn.decoder import Decoder
 from mistralrs.nn.linear import Embedding, place
 from mistralrs.nn.media import Encoder
 from mistralrs.nn.rope import Rope
+from mistralrs.passes.adapt import adapt
 from mistralrs.passes.isq import Isq
 from mistralrs.quant.affine import packed
 from mistralrs.quant.formats import Format
@@ -138,12 +139,14 @@ def draw(raw: Mapping[str, Any], wish: Wish) -> Drawn:
     cfg = Config(reader.text.raw if reader else raw, architecture.defaults)
     model = outline(architecture, cfg)
     if encoder and reader:
+        adapt(model, encoder.adapters(reader))
         model.encoder = outline(encoder, reader)
     return Drawn(model, cfg, reader)
 
 
 def media_config(raw: Mapping[str, Any], encoder: type[Encoder]) -> Config:
     """config.json of a model with an encoder; its text_config is complete, also where it was the file's top level."""
+    raw = encoder.spelled(raw)
     own = raw.get("text_config") or {}
     for name in ("text_config", "vision_config", "audio_config"):
         if not isinstance(raw.get(name) or {}, Mapping):

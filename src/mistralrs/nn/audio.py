@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 KNEE, STEP = 1000.0, 27 / math.log(6.4)  # Slaney's scale: linear up to 1000 Hz, then logarithmic
 
@@ -41,3 +42,31 @@ def log_mel(
     power = (spectrum[:, :-1].abs() ** 2).contiguous()
     x = (mel_filters(bands, size, rate, 8000.0) @ power).clamp(min=1e-10).log10()
     return (torch.maximum(x, x.max() - 8.0) + 4.0) / 4.0
+
+
+@lru_cache(maxsize=8)
+def fbank_filters(bands: int, size: int, rate: int, highest: float) -> Tensor:
+    """Kaldi's triangles of equal height [bands, size / 2 + 1], straight on a logarithmic mel scale."""
+    corners = np.linspace(0, math.log1p(highest / 700), bands + 2)
+    bins = np.log1p(np.arange(size // 2 + 1) * (rate / size) / 700)
+    slopes, widths = corners[:, None] - bins, np.diff(corners)[:, None]
+    triangles = np.minimum(-slopes[:-2] / widths[:-1], slopes[2:] / widths[1:])
+    return torch.from_numpy(np.maximum(0, triangles)).float()
+
+
+def log_fbank(
+    samples: Tensor,
+    bands: int = 80,
+    size: int = 512,
+    width: int = 400,
+    hop: int = 160,
+    rate: int = 16000,
+    highest: float = 7690.0,
+) -> Tensor:
+    """samples [N] -> Kaldi's log filter banks [frames, bands], each frame pre-emphasized alone."""
+    frames = F.pad(samples, (0, max(width - len(samples), 0))).unfold(0, width, hop)
+    before = torch.cat((frames[:, :1], frames[:, :-1]), 1)
+    window = torch.hamming_window(width, periodic=False, dtype=torch.float64)
+    spectrum = torch.fft.rfft((frames - 0.97 * before) * 32768 * window, size)
+    power = spectrum.to(torch.complex64).abs() ** 2
+    return (power @ fbank_filters(bands, size, rate, highest).T).clamp(min=1.0).log()

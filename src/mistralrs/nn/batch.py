@@ -54,6 +54,7 @@ class Batch:
     ] = ()  # rows [n] of this batch, what takes their place [n, W]
     joined: tuple[Joined, ...] = ()
     sights: tuple[Sight, ...] = ()  # in rising order; rows that see nothing are in none
+    adapters: tuple[str | None, ...] = ()  # of each sequence; empty where none has one
     memo: dict[Any, Any] = field(default_factory=dict)  # values layers share, such as rope angles
 
     def spans(self) -> Iterator[tuple[int, int, int]]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 Picture = Image.Image
 Size = tuple[int, int]  # width, height: Pillow's order
@@ -112,6 +113,13 @@ def tiles(image: Picture, size: Size) -> list[Picture]:
     w, h = size
     starts = [(x, y) for y in range(0, image.height, h) for x in range(0, image.width, w)]
     return [image.crop((x, y, x + w, y + h)) for x, y in starts]
+
+
+def squares(x: Tensor, edge: int) -> Tensor:
+    """x [3, H, W] -> [1 + N, 3, edge, edge]: the whole of it scaled to a square, then its squares line by line."""
+    whole = F.interpolate(x[None], (edge, edge), mode="bicubic")
+    tiles = x.unfold(1, edge, edge).unfold(2, edge, edge).permute(1, 2, 0, 3, 4)
+    return torch.cat((whole, tiles.flatten(0, 1)))
 
 
 def center_crop(image: Picture, size: Size) -> Picture:

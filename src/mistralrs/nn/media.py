@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, ClassVar, Protocol
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from mistralrs.nn.adapter import Adapter
 from mistralrs.nn.checkpoint import Lazy
 
 FIRST = 1 << 32  # no vocabulary is that large
@@ -33,6 +34,7 @@ class Media:
     ] = ()  # numbers that the encoder or its positions need: frames, lines, columns, tiles
     joined: bool = False  # its tokens see each other, also those that come later
     token: int | None = None  # the one that stands in the text for a medium beside it
+    adapter: str | None = None  # of the prompt that it stands in
 
     @property
     def ids(self) -> range:
@@ -167,6 +169,20 @@ class Encoder(nn.Module):
     def positions(self, tokens: Sequence[int], media: Mapping[int, Media]) -> Tensor | None:
         """Positions [3, T] of a prompt where rope has several axes; None where they just count."""
         return None
+
+    def adapter(self, kinds: Collection[str]) -> str | None:
+        """The adapter of a prompt with media of these kinds; None where it is the plain model's."""
+        return None
+
+    @classmethod
+    def adapters(cls, cfg: Any) -> Mapping[str, Adapter]:
+        """The adapters of the text model that the checkpoint brings."""
+        return {}
+
+    @classmethod
+    def spelled(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        """config.json in the spelling of transformers 5."""
+        return raw
 
     @classmethod
     def processor(cls, cfg: Any, files: Mapping[str, Any]) -> Processor | None:

@@ -15,6 +15,7 @@ from mistralrs.kernels.affine import row_bytes
 from mistralrs.kernels.glu import NUMBERS
 from mistralrs.kernels.plan import INPUT, OUTPUT, Angles, Plan, Room, Rule, Unsuited
 from mistralrs.models import gemma2, glm4, llama
+from mistralrs.nn.adapter import Adapted
 from mistralrs.nn.attention import Attention
 from mistralrs.nn.batch import Batch
 from mistralrs.nn.decoder import Decoder
@@ -74,7 +75,7 @@ class Fused:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Logits float32 [R, V] of the rows in `batch.outputs`."""
-        if batch.media:
+        if batch.media or batch.adapters:
             return self.model(batch)  # which knows the layers that take some of them
         x = NOTHING
         for part in self.chosen(batch):
@@ -295,9 +296,10 @@ class Products:
     def take(self, m: Linear, y: int) -> None:
         """Add one, whose result goes to y."""
         weight = m.weight
-        if type(m) is Linear and type(weight) is Plain:
+        known = type(m) in (Linear, Adapted)  # whose adapters no sequence has: see Fused
+        if known and type(weight) is Plain:
             self.plan.linear(self.x, y, weight.tensor, m.bias)
-        elif type(m) is Linear and type(weight) is Affine:
+        elif known and type(weight) is Affine:
             if self.bytes is None:
                 self.bytes = self.room.bytes(row_bytes(weight.shape[1]))
                 self.plan.rows(self.x, self.bytes, weight.shape[1])

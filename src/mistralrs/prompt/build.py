@@ -55,7 +55,11 @@ class Prompter:
         prompt = self._prompt(request, text, tokens, rules.top_logprobs(request))
         kept = tuple(whole(prompt.tokens))
         return replace(
-            prompt, tokens=kept, media=media, positions=self.placer.positions(kept, media)
+            prompt,
+            tokens=kept,
+            media=media,
+            adapter=self.placer.adapter_of(shown),
+            positions=self.placer.positions(kept, media),
         )
 
     def completion(self, request: CompletionRequest) -> Prompt:

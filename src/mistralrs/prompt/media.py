@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count, groupby
@@ -108,8 +108,10 @@ class Placer:
         positions: Positions = lambda tokens, media: None,
         max_edge: int | None = None,
         access: Access = Access(),  # noqa: B008 (a value, never changed)
+        adapter: Callable[[Collection[str]], str | None] = lambda kinds: None,
     ):
         self.processors, self.positions, self.max_edge = processors, positions, max_edge
+        self.adapter = adapter
         self.access, self.numbers, self.kept = access, Numbers(), Kept()
         self.forms = {k: Form.of(template, p.marker(0), k) for k, p in processors.items()}
         self.ids = {kind: self.id(tokenizer, kind) for kind in processors}
@@ -231,7 +233,8 @@ class Placer:
 
     def place(self, tokens: Sequence[int], shown: Shown) -> tuple[list[int], dict[int, Media]]:
         """Tokens with every placeholder replaced by the id of a row, and the media by number."""
-        media = [(kind, self.media(kind, one)) for kind, one in shown]
+        adapter = self.adapter_of(shown)
+        media = [(kind, self.media(kind, one, adapter)) for kind, one in shown]
         rows = {}
         for kind, id in self.ids.items():
             ids = [row for k, one in media if k == kind for row in one.ids]
@@ -244,16 +247,20 @@ class Placer:
         placed = [next(rows[token]) if token in rows else token for token in tokens]
         return placed, {one.number: one for _, one in media}
 
-    def media(self, kind: str, prepared: Prepared) -> Media:
+    def adapter_of(self, shown: Shown) -> str | None:
+        """The adapter of a prompt with these media."""
+        return self.adapter({kind for kind, _ in shown})
+
+    def media(self, kind: str, prepared: Prepared, adapter: str | None = None) -> Media:
         """A prepared medium with the number of its content."""
-        content = blake2b(repr(prepared.grid).encode(), digest_size=32)
+        content = blake2b(repr((prepared.grid, adapter)).encode(), digest_size=32)
         for name, tensor in sorted(prepared.inputs.items()):
             content.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             content.update(tensor.contiguous().numpy().data)
         number = self.numbers.of(content.digest())
         joined = self.processors[kind].joined
         token = self.ids[kind] if prepared.beside else None
-        return Media(number, prepared.inputs, prepared.rows, prepared.grid, joined, token)
+        return Media(number, prepared.inputs, prepared.rows, prepared.grid, joined, token, adapter)
 
 
 def source_of(part: Part) -> Any:

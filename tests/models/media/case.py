@@ -39,7 +39,7 @@ FRAME = ["<pad>", "<bos>", "<eos>", "<|im_start|>", "<|im_end|>"]  # ids 256 to 
 FIRST = 256 + len(FRAME)  # id of a family's own first token
 
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{% set seen = namespace(count=0) %}{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
     "{% if c['type'] == 'text' %}{{ c['text'] }}{% elif c['type'] == 'KIND' %}MARKER{% endif %}"
     "{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
@@ -51,7 +51,9 @@ TEMPLATE = (
 class Case:
     """A tiny model that reads images, and its processor in transformers."""
 
-    cls: str  # of the model in transformers
+    cls: (
+        str | Callable[[Any], torch.nn.Module]
+    )  # the model in transformers, or what is made of its parts
     config: Callable[[], transformers.PretrainedConfig]
     tokens: tuple[str, ...]  # the family's own, from id FIRST on
     marker: str  # what the template writes for an image
@@ -68,6 +70,7 @@ class Case:
     limit: float = 1e-4  # of the difference of logits
     kind: str = "image"  # of media, or "audio"
     double: bool = False  # theirs in float64, where their float32 alone is further from it
+    lead: str = ""  # what their processor puts before every prompt
     buffers: dict[str, float] = field(default_factory=dict)  # last part of the name -> about what
     adjust: Callable[[Any], Any] = lambda model: model  # theirs, where it is not as it should be
 
@@ -94,7 +97,8 @@ def reference(case: Case) -> transformers.PreTrainedModel:
     """The model of transformers with every weight away from its initial value."""
     config = case.config()
     config._attn_implementation = "eager"
-    model = getattr(transformers, case.cls)(config).eval().float()
+    make = getattr(transformers, case.cls) if isinstance(case.cls, str) else case.cls
+    model = make(config).eval().float()
     generator = torch.Generator().manual_seed(1)
     for name, tensor in sorted(model.named_parameters()):
         noise = torch.randn(tensor.shape, generator=generator) * 0.2
