@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mistralrs import ChatCompletionRequest, Runner, Which
+from mistralrs import ChatCompletionRequest, Runner, VisionArchitecture, Which
 from mistralrs.api.errors import RequestError
+from mistralrs.cli.verify import examine
 from mistralrs.engine.media import Encoded
 from mistralrs.engine.scheduler import Turn
 from mistralrs.load.build import build
@@ -197,7 +198,8 @@ def test_many_at_once_in_little_memory(trained):
     asked = [(one, words) for one in pictures] + [(words,), (*pictures[:3], words)]
     alone = [chosen(ask(trained.pipeline, *parts)) for parts in asked]
     settings = Settings(pa_blk_size=16, pa_ctxt_len=112, max_seqs=8)
-    pipeline = load(Which.VisionPlain(str(trained.folder), dtype="f32"), settings)
+    which = Which.VisionPlain(str(trained.folder), arch=VisionArchitecture.VLlama, dtype="f32")
+    pipeline = load(which, settings)
     pipeline.engine.encoded.budget = 1
     found = {}
 
@@ -234,3 +236,10 @@ def test_the_token_of_an_image_is_known(caplog, trained):
     assert "embedding" not in caplog.text
     with pytest.raises(RequestError, match="has 1 of the markers"):
         ask(trained.pipeline, {"type": "text", "text": "<|image|> What?"})
+
+
+def test_verify_compares_layers_that_transformers_skips(trained):
+    (finding,) = examine(str(trained.folder), None, ["The capital of France is"], 4)
+    assert finding.difference <= 1e-4
+    assert len(finding.drift) == 5
+    assert max(finding.drift) <= 1e-4
