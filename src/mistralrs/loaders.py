@@ -184,7 +184,7 @@ def assemble(
     eos = eos_ids(text.tokenizer, text.config, text.generation, built.raw or built.cfg.raw)
     rows, seed = built.cfg.vocab_size, settings.seed or 0
     if text.tokenizer.size > rows:
-        check_size(text.tokenizer.inner, rows, id)
+        check_size(text.tokenizer.inner, built.model.model.embed_tokens.weight.shape[0], id)
     placer = placer_of(built, text, template, max_edge)
     prompter = Prompter(text.tokenizer, template, eos, built.plan.context, seed, rows, placer)
     return Pipeline(

@@ -1,20 +1,25 @@
 """Llama 3.2 Vision beyond the table of families: cross-attention, and what depends on it."""
 
+import threading
 from dataclasses import replace
 
 import pytest
 import torch
 
-from mistralrs import ChatCompletionRequest, Runner, Which
+from mistralrs import ChatCompletionRequest, Runner, VisionArchitecture, Which
+from mistralrs.api.errors import RequestError
+from mistralrs.cli.verify import examine
 from mistralrs.engine.media import Encoded
 from mistralrs.engine.scheduler import Turn
 from mistralrs.load.build import build
 from mistralrs.load.estimate import estimates
 from mistralrs.load.hub import open_repo
 from mistralrs.load.plan import Wish
+from mistralrs.loaders import load
 from mistralrs.nn.media import is_media
 from mistralrs.passes.fuse import Fused, Run, fuse
 from mistralrs.passes.isq import parse
+from mistralrs.pipeline import Settings
 from tests.models.media import mllama
 from tests.models.media.case import picture
 from tests.models.test_media import Subject, messages
@@ -170,6 +175,49 @@ def tensors(model):
         )
 
 
+def ask(pipeline, *parts, tokens=12):
+    request = ChatCompletionRequest(
+        [{"role": "user", "content": list(parts)}],
+        max_tokens=tokens,
+        temperature=0.0,
+        logprobs=True,
+    )
+    return pipeline.chat(request, None).whole()
+
+
+def chosen(answer):
+    return [(one.token, one.logprob) for one in answer.choices[0].logprobs.content]
+
+
+def test_many_at_once_in_little_memory(trained):
+    """With and without images, when pages run out and nothing encoded is kept: every answer is as alone."""
+    pictures = [
+        {"type": "image", "image": picture(40 + 13 * i, 90 - 7 * i, seed=i)} for i in range(6)
+    ]
+    words = {"type": "text", "text": "What is this, and where is it?"}
+    asked = [(one, words) for one in pictures] + [(words,), (*pictures[:3], words)]
+    alone = [chosen(ask(trained.pipeline, *parts)) for parts in asked]
+    settings = Settings(pa_blk_size=16, pa_ctxt_len=112, max_seqs=8)
+    which = Which.VisionPlain(str(trained.folder), arch=VisionArchitecture.VLlama, dtype="f32")
+    pipeline = load(which, settings)
+    pipeline.engine.encoded.budget = 1
+    found = {}
+
+    def work(number):
+        found[number] = chosen(ask(pipeline, *asked[number]))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(asked))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    again = [ask(pipeline, *asked[0]) for _ in range(2)]  # pages of the first went to others
+    pipeline.close()
+    assert [found[i] for i in range(len(asked))] == alone
+    assert [chosen(answer) for answer in again] == [alone[0]] * 2
+    assert again[1].usage.prompt_tokens_details.cached_tokens >= 16
+
+
 def test_a_grammar_that_the_tokenizer_has_more_tokens_for(trained):
     """No image can be generated: its token has an embedding and no logit."""
     with Runner(
@@ -180,3 +228,18 @@ def test_a_grammar_that_the_tokenizer_has_more_tokens_for(trained):
         )
         answer = runner.send_chat_completion_request(request).choices[0].message.content
         assert answer in ("yes", "no")
+
+
+def test_the_token_of_an_image_is_known(caplog, trained):
+    """It lies behind the vocabulary, as in real checkpoints, but the embedding has a row for it."""
+    load(Which.VisionPlain(str(trained.folder), dtype="f32"), Settings(pa_ctxt_len=64)).close()
+    assert "embedding" not in caplog.text
+    with pytest.raises(RequestError, match="has 1 of the markers"):
+        ask(trained.pipeline, {"type": "text", "text": "<|image|> What?"})
+
+
+def test_verify_compares_layers_that_transformers_skips(trained):
+    (finding,) = examine(str(trained.folder), None, ["The capital of France is"], 4)
+    assert finding.difference <= 1e-4
+    assert len(finding.drift) == 5
+    assert max(finding.drift) <= 1e-4
