@@ -1,4 +1,4 @@
-"""Phi 4 multimodal as transformers writes it: SigLIP on square crops, a conformer for sounds, adapters for both."""
+"""Phi 4 multimodal as transformers writes it, without adapters: SigLIP on square crops, a conformer for sounds."""
 
 import math
 from collections.abc import Collection, Mapping
