@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mistralrs import ChatCompletionRequest, Which, audio_part
+from mistralrs import ChatCompletionRequest, Runner, Which, audio_part
 from mistralrs.engine import batch
 from mistralrs.engine.scheduler import Turn
 from mistralrs.load.estimate import estimates
@@ -44,8 +44,8 @@ def prompt(subject, name, *before):
     return subject.pipeline.prompter.chat(ChatCompletionRequest(messages, max_tokens=5))
 
 
-def expected(subject, name):
-    """Logits of transformers; the markers are written by hand."""
+def inputs_of(subject, name):
+    """What transformers gets; the markers are written by hand."""
     marks = {"image": "<|image_1|>", "input_audio": "<|audio_1|>"}
     parts = [text(p) if isinstance(p, str) else p for p in PROMPTS[name][0]]
     said = "".join(part.get("text") or marks[part["type"]] for part in parts)
@@ -55,8 +55,13 @@ def expected(subject, name):
         "images": [SEE["image"]] if SEE in parts else (),
         "audio": [medium("audio", 1)] if HEAR in parts else (),
     }
+    return subject.processor(text=rendered, **media)
+
+
+def expected(subject, name):
+    """Logits of transformers."""
     with torch.inference_mode():
-        return subject.hf(**subject.processor(text=rendered, **media)).logits[0]
+        return subject.hf(**inputs_of(subject, name)).logits[0]
 
 
 @pytest.mark.parametrize("name", PROMPTS)
@@ -170,3 +175,24 @@ def test_crops_as_transformers_chooses_them():
     for size, (crops, inside) in phi4_multimodal.GRIDS.items():
         assert grid(size, 4, 56) == crops
         assert fitted(size, (crops[0] * 56, crops[1] * 56)) == inside
+
+
+@pytest.mark.parametrize("name", ["image", "sound"])
+def test_answers_through_the_runner(subject, name):
+    parts = [text(p) if isinstance(p, str) else p for p in PROMPTS[name][0]]
+    request = ChatCompletionRequest(
+        [{"role": "user", "content": parts}], max_tokens=6, temperature=0.0, logprobs=True
+    )
+    with Runner(which=Which.VisionPlain(str(subject.folder), dtype="f32"), pa_ctxt_len=512) as run:
+        answers = [run.send_chat_completion_request(request) for _ in range(2)]
+    (first, again) = ([t.logprob for t in a.choices[0].logprobs.content] for a in answers)
+    assert answers[1].usage.prompt_tokens_details.cached_tokens > 0
+    inputs = inputs_of(subject, name)
+    wanted = []
+    with torch.inference_mode():
+        for _ in first:
+            scores = subject.hf(**inputs).logits[0, -1].log_softmax(-1)
+            wanted.append(float(scores.max()))
+            inputs["input_ids"] = torch.cat((inputs["input_ids"], scores.argmax()[None, None]), 1)
+    assert first == again
+    assert max(abs(a - b) for a, b in zip(first, wanted, strict=True)) <= 1e-4

@@ -96,7 +96,9 @@ def phi4_tensors() -> dict[str, torch.Tensor]:
     return tensors
 
 
-@pytest.mark.parametrize(("name", "make"), zip(CONFIGS, (phi3_tensors, phi4_tensors)), ids=CONFIGS)
+@pytest.mark.parametrize(
+    ("name", "make"), list(zip(CONFIGS, (phi3_tensors, phi4_tensors))), ids=CONFIGS
+)
 def test_every_tensor_has_its_place(name, make):
     with torch.device("meta"):
         stored = {k: Lazy.of(t) for k, t in make().items()}

@@ -33,6 +33,7 @@ class Processor:
 
     joined = False
     placeholder = "<|image|>"
+    behind = "\n"  # as in the model's card
 
     def __init__(self, cfg: Settings, files: Mapping[str, Any]):
         vision = cfg.vision_config

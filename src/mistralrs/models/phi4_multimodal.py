@@ -1,4 +1,4 @@
-"""Phi 4 multimodal as transformers writes it: SigLIP on square crops, a conformer for sounds, adapters for both."""
+"""Phi 4 multimodal as transformers writes it, without adapters: SigLIP on square crops, a conformer for sounds."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -50,6 +50,7 @@ class Processor:
 
     def __init__(self, cfg: Settings, files: Mapping[str, Any]):
         vision = cfg.vision_config
+        # Theirs never hands the file's filter to the function that resizes.
         self.look = image.Look.of({**files, "resample": image.BILINEAR}, **image.HALF)
         self.most = files.get("dynamic_hd", 36)
         self.edge, self.patch = vision.crop_size, vision.patch_size
@@ -63,7 +64,7 @@ class Processor:
         inside = self.look.resize(picture, fitted(picture.size, canvas.size))
         canvas.paste(inside)
         columns, lines = (
-            (whole - (whole - part) // self.patch * self.patch) // self.patch
+            whole // self.patch - (whole - part) // self.patch
             for whole, part in zip(canvas.size, inside.size, strict=True)
         )
         side = self.edge // self.patch // 2

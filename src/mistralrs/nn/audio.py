@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+PIECE = 4096  # frames whose spectra are in memory together
 KNEE, STEP = 1000.0, 27 / math.log(6.4)  # Slaney's scale: linear up to 1000 Hz, then logarithmic
 
 
@@ -64,9 +65,14 @@ def log_fbank(
     highest: float = 7690.0,
 ) -> Tensor:
     """samples [N] -> Kaldi's log filter banks [frames, bands], each frame pre-emphasized alone."""
-    frames = F.pad(samples, (0, max(width - len(samples), 0))).unfold(0, width, hop)
-    before = torch.cat((frames[:, :1], frames[:, :-1]), 1)
     window = torch.hamming_window(width, periodic=False, dtype=torch.float64)
-    spectrum = torch.fft.rfft((frames - 0.97 * before) * 32768 * window, size)
-    power = spectrum.to(torch.complex64).abs() ** 2
-    return (power @ fbank_filters(bands, size, rate, highest).T).clamp(min=1.0).log()
+    filters = fbank_filters(bands, size, rate, highest).T
+    found = []
+    for frames in (
+        F.pad(samples, (0, max(width - len(samples), 0))).unfold(0, width, hop).split(PIECE)
+    ):
+        before = torch.cat((frames[:, :1], frames[:, :-1]), 1)
+        spectrum = torch.fft.rfft((frames - 0.97 * before) * 32768 * window, size)
+        power = spectrum.to(torch.complex64).abs() ** 2
+        found.append((power @ filters).clamp(min=1.0).log())
+    return torch.cat(found)

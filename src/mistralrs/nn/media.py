@@ -117,7 +117,8 @@ class Prepared:
 class Processor(Protocol):
     """How a family's prompts show an image, and what its encoder sees of it. One serves any number of threads.
 
-    One whose text also depends on what stands around an image has `tidy(text)` for the whole prompt.
+    One whose text also depends on what stands around an image has `tidy(text)` for the whole prompt. What one has as
+    `behind` is written behind its markers, where we write them.
     """
 
     placeholder: str  # the token that stands for one row

@@ -72,10 +72,11 @@ class Fused:
         self.model = model
         self.stages: list[Stage] = [Start(model), *model.model.layers, End(model)]
         self.parts: list[Run | Stage] = []  # made from the weights as they are at the first step
+        self.adapted = any(isinstance(m, Adapted) for m in model.modules())
 
     def __call__(self, batch: Batch) -> Tensor:
         """Logits float32 [R, V] of the rows in `batch.outputs`."""
-        if batch.media or batch.adapters:
+        if batch.media or (self.adapted and batch.adapters):
             return self.model(batch)  # which knows the layers that take some of them
         x = NOTHING
         for part in self.chosen(batch):
@@ -296,10 +297,10 @@ class Products:
     def take(self, m: Linear, y: int) -> None:
         """Add one, whose result goes to y."""
         weight = m.weight
-        known = type(m) in (Linear, Adapted)  # whose adapters no sequence has: see Fused
-        if known and type(weight) is Plain:
+        linear = type(m) in (Linear, Adapted)  # whose adapters no sequence has: see Fused
+        if linear and type(weight) is Plain:
             self.plan.linear(self.x, y, weight.tensor, m.bias)
-        elif known and type(weight) is Affine:
+        elif linear and type(weight) is Affine:
             if self.bytes is None:
                 self.bytes = self.room.bytes(row_bytes(weight.shape[1]))
                 self.plan.rows(self.x, self.bytes, weight.shape[1])

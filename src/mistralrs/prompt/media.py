@@ -182,7 +182,9 @@ class Placer:
         count[kind] += 1
         if all(form.parts for form in self.forms.values()):
             return {"type": kind}
-        return {"type": "marker", "text": self.processors[kind].marker(count[kind] - 1)}
+        processor = self.processors[kind]
+        marker = processor.marker(count[kind] - 1) + getattr(processor, "behind", "")
+        return {"type": "marker", "text": marker}
 
     def content(self, parts: Sequence[Part]) -> str | list[Part]:
         """A message's content in a form that the template takes."""
