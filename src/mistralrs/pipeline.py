@@ -118,8 +118,8 @@ class Pipeline:
     @property
     def modalities(self) -> dict[str, list[str]]:
         """What it reads and writes."""
-        images = ["image"] if self.built.model.encoder else []
-        return {"input": ["text", *images], "output": ["text"]}
+        placer = self.prompter.placer
+        return {"input": ["text", *(placer.processors if placer else ())], "output": ["text"]}
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
         """Check a chat request and make it ready to run."""

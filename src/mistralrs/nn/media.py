@@ -1,4 +1,4 @@
-"""Images and sounds in a prompt: one id above the vocabulary for each row that an encoder makes of them."""
+"""Images, sounds and films in a prompt: one id above the vocabulary for each row that an encoder makes of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = 1 << 20  # ids of one medium: no image has as many rows
 
 @dataclass(frozen=True, eq=False)
 class Media:
-    """An image or a sound, ready for its model's encoder.
+    """An image, a sound or a film, ready for its model's encoder.
 
     Equal content has an equal `number` and other content another one, so whatever depends on the ids, such as
     the prefix cache, depends on the content.
@@ -66,11 +66,12 @@ def runs(tokens: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a processor makes of an image or a sound."""
+    """What a processor makes of an image, a sound or a film."""
 
     inputs: Mapping[str, Tensor]
     rows: int
     grid: tuple[int, ...] = ()
+    times: tuple[float, ...] = ()  # seconds at which a film shows what the text names
 
     @property
     def nbytes(self) -> int:
@@ -104,6 +105,10 @@ class Listener(Processor, Protocol):
     """The same for sounds: `prepare` reads samples [N], float32 from -1 to 1, at its rate."""
 
     rate: int  # samples per second
+
+
+class Watcher(Processor, Protocol):
+    """The same for films: `prepare` reads a `Film` and samples it."""
 
 
 class Encoder(nn.Module):
@@ -141,6 +146,11 @@ class Encoder(nn.Module):
     @classmethod
     def listener(cls, cfg: Any, files: Mapping[str, Any]) -> Listener | None:
         """What hears sounds, by the same files."""
+        return None
+
+    @classmethod
+    def watcher(cls, cfg: Any, files: Mapping[str, Any]) -> Watcher | None:
+        """What sees films, by config.json, and by the files of `processor` with those of films as `video`."""
         return None
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Images and sounds of a request: where they stand in the text, what the encoder reads, which ids stand for them."""
+"""Images, sounds and films of a request: where they stand in the text, what encoders read, which ids stand for them."""
 
 import threading
 from collections import Counter, OrderedDict
@@ -15,6 +15,7 @@ from mistralrs.api.errors import ConfigError, MediaError, RequestError, Template
 from mistralrs.nn.media import Listener, Media, Prepared, Processor, is_media, number_of, row_of
 from mistralrs.prompt.audio import open_sound
 from mistralrs.prompt.fetch import Access, short
+from mistralrs.prompt.film import open_film
 from mistralrs.prompt.messages import Message
 from mistralrs.prompt.picture import in_memory, open_picture
 from mistralrs.prompt.template import ChatTemplate
@@ -22,8 +23,15 @@ from mistralrs.prompt.tokenizer import Tokenizer
 
 Positions = Callable[[Sequence[int], Mapping[int, Media]], Tensor | None]
 Part = Mapping[str, Any]
-KINDS = {"image": "image", "image_url": "image", "audio_url": "audio", "input_audio": "audio"}
-NOUNS = {"image": "image", "audio": "sound"}
+KINDS = {
+    "image": "image",
+    "image_url": "image",
+    "audio_url": "audio",
+    "input_audio": "audio",
+    "video": "video",
+    "video_url": "video",
+}
+NOUNS = {"image": "image", "audio": "sound", "video": "video"}
 Shown = Sequence[tuple[str, Prepared]]  # kind and content of the media of a request, in order
 KNOWN = 1 << 16  # numbers of media that are remembered
 
@@ -199,22 +207,24 @@ class Placer:
 
     def prepared(self, part: Part) -> Prepared:
         """One medium as the encoder reads it; what an earlier request showed is not decoded again."""
-        kind, source = KINDS[part["type"]], source_of(part)
-        if in_memory(source):
-            return self.prepare(kind, source, "the image")
+        kind, source, fps = KINDS[part["type"]], source_of(part), rate_of(part)
+        noun = f"the {NOUNS[kind]}"
+        if in_memory(source) or isinstance(source, list):
+            return self.prepare(kind, source, noun, fps)
         data = self.access.read(source)
-        key = blake2b(data, digest_size=32, person=kind.encode()).digest()
-        found = self.kept.get(key)
+        key = blake2b(data, digest_size=32, person=kind.encode(), salt=repr(fps).encode()[:16])
+        found = self.kept.get(key.digest())
         if found is None:
             written = isinstance(source, (bytes, bytearray)) or part["type"] == "input_audio"
-            noun = "the sound" if kind == "audio" else "the image"
-            found = self.prepare(kind, data, noun if written else short(str(source)))
-            self.kept.put(key, found)
+            found = self.prepare(kind, data, noun if written else short(str(source)), fps)
+            self.kept.put(key.digest(), found)
         return found
 
-    def prepare(self, kind: str, source: Any, name: str) -> Prepared:
+    def prepare(self, kind: str, source: Any, name: str, fps: float | None) -> Prepared:
         """A medium by the family's processor."""
         processor = self.processors[kind]
+        if kind == "video":
+            return processor.prepare(open_film(source, name, self.max_edge, fps))
         if kind == "image":
             return processor.prepare(open_picture(source, name, self.max_edge))
         rate = cast("Listener", processor).rate
@@ -258,12 +268,17 @@ class Placer:
 def source_of(part: Part) -> Any:
     """Where a part's medium is: a URL, a path, bytes or something in memory."""
     match part["type"]:
-        case "image":
-            return part["image"]
+        case "image" | "video" as kind:
+            return part[kind]
         case "input_audio":  # base64 alone
             return f"data:audio/wav;base64,{part['input_audio']['data']}"
         case kind:
             return part[kind]["url"]
+
+
+def rate_of(part: Part) -> float | None:
+    """The frames per second that a part names."""
+    return part.get("fps", part.get("video_url", {}).get("fps"))
 
 
 def expanded(text: str, processor: Processor, media: Sequence[Prepared], noun: str) -> str:
