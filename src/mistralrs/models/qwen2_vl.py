@@ -1,4 +1,4 @@
-"""Qwen 2 VL: pictures and films of any size, in patches of two frames, four of which become one row; three axes of positions."""
+"""Qwen 2 VL: pictures and films of any size, in patches of two frames, four to a row; three axes of positions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
