@@ -60,6 +60,7 @@ MEDIA = {
     "llama4": Entry("Llama4", "Llama4ForConditionalGeneration", "llama4"),
     "llava": Entry("Llava", "LlavaForConditionalGeneration", "llava"),
     "llava_next": Entry("LlavaNext", "LlavaNextForConditionalGeneration", "llava-next"),
+    "minicpmo": Entry("MiniCPMO", "MiniCPMO", "minicpmo"),
     "mistral3": Entry("Mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
     "qwen2_5_vl": Entry("Qwen2_5VL", "Qwen2_5_VLForConditionalGeneration", "qwen2_5vl"),
     "qwen2_vl": Entry("Qwen2VL", "Qwen2VLForConditionalGeneration", "qwen2vl"),

@@ -82,7 +82,8 @@ class Prepared:
 class Processor(Protocol):
     """How a family's prompts show an image, and what its encoder sees of it. One serves any number of threads.
 
-    One whose text also depends on what stands around an image has `tidy(text)` for the whole prompt.
+    One whose text also depends on what stands around an image has `tidy(text)` for the whole prompt, one whose
+    messages have something between their parts has it as `joint`.
     """
 
     placeholder: str  # the token that stands for one row

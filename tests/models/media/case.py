@@ -52,7 +52,9 @@ TEMPLATE = (
 class Case:
     """A tiny model that reads images, and its processor in transformers."""
 
-    cls: str  # of the model in transformers
+    cls: (
+        str | Callable[[Any], torch.nn.Module]
+    )  # the model in transformers, or what is made of its parts
     config: Callable[[], transformers.PretrainedConfig]
     tokens: tuple[str, ...]  # the family's own, from id FIRST on
     marker: str  # what the template writes for an image
@@ -95,7 +97,8 @@ def reference(case: Case) -> transformers.PreTrainedModel:
     """The model of transformers with every weight away from its initial value."""
     config = case.config()
     config._attn_implementation = "eager"
-    model = getattr(transformers, case.cls)(config).eval().float()
+    make = getattr(transformers, case.cls) if isinstance(case.cls, str) else case.cls
+    model = make(config).eval().float()
     generator = torch.Generator().manual_seed(1)
     for name, tensor in sorted(model.named_parameters()):
         noise = torch.randn(tensor.shape, generator=generator) * 0.2
