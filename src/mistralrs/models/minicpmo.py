@@ -173,15 +173,16 @@ class Tower(idefics3.Tower):
         return x if self.post_layernorm is None else self.post_layernorm(x)
 
     def places(self, lines: int, columns: int) -> Tensor:
-        """Embeddings [P, V]; places in steps of float64, as the model was trained with."""
-        side = int(len(self.position_embedding.weight) ** 0.5)
+        """Embeddings [P, V]; in the steps of the model's own code, since rounding decides at the borders of places."""
+        table = self.position_embedding.weight
+        side = int(len(table) ** 0.5)
         borders = torch.arange(1 / side, 1.0, 1 / side)
+        steps = (1 / torch.tensor(n) for n in (lines, columns))
         y, x = (
-            torch.bucketize(torch.arange(0, 1 - 1e-6, 1 / n), borders, right=True)
-            for n in (lines, columns)
+            torch.bucketize(torch.arange(0, 1 - 1e-6, step.item()), borders, right=True)
+            for step in steps
         )
-        at = (y[:, None] * side + x).flatten()
-        return self.position_embedding.weight[at.to(self.position_embedding.weight.device)]
+        return table[(y[:, None] * side + x).flatten().to(table.device)]
 
 
 class Resampler(nn.Module):
