@@ -180,3 +180,11 @@ def test_served(runner):
             model="default", input=messages, max_output_tokens=16, temperature=0
         )
         assert answer.usage.input_tokens == chat.usage.prompt_tokens
+        for url in ({"url": "/etc/passwd"}, {"url": "/etc/passwd", "data": "x"}):
+            bad = [{"role": "user", "content": [{"type": "video_url", "video_url": url}]}]
+            with pytest.raises(openai.BadRequestError, match="files of the server are not read"):
+                client.chat.completions.create(model="default", messages=bad)
+        with pytest.raises(openai.BadRequestError, match="answers are text, 'audio' cannot be"):
+            client.chat.completions.create(
+                model="default", messages=messages, modalities=["text", "audio"]
+            )
