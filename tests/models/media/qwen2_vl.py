@@ -60,10 +60,14 @@ def theirs(name, **settings):
         module = import_module(f"transformers.models.{name}.video_processing_{name}")
     found = object.__new__(getattr(module, CLASSES[name]))
     found.__dict__.update(dict(num_frames=None, fps=2), **settings)
-    return found, module.smart_resize
+    return found, module
 
 
-CLASSES = {"qwen2_vl": "Qwen2VLVideoProcessor", "qwen3_vl": "Qwen3VLVideoProcessor"}
+CLASSES = {
+    "qwen2_vl": "Qwen2VLVideoProcessor",
+    "qwen3_vl": "Qwen3VLVideoProcessor",
+    "smolvlm": "SmolVLMVideoProcessor",
+}
 FILM = dict(size=dict(shortest_edge=28 * 28 * 2, longest_edge=28 * 28 * 9), max_video_tokens=40)
 
 
@@ -72,7 +76,8 @@ class Films:
 
     def __init__(self, tokenizer, name="qwen2_vl", look=hf.Qwen2VLImageProcessorPil, **settings):
         self.tokenizer, self.look = tokenizer, look
-        self.videos, self.smart_resize = theirs(name, **settings)
+        self.videos, module = theirs(name, **settings)
+        self.smart_resize = module.smart_resize
 
     def __call__(self, text, videos, return_tensors):
         made = [self.patches(*one) for one in videos]
