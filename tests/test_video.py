@@ -7,9 +7,10 @@ import pytest
 
 from mistralrs import ChatCompletionRequest, Runner, Which, loaders
 from mistralrs.api import errors
+from mistralrs.models.smolvlm import words as smolvlm_words
 from mistralrs.nn.media import is_media
 from mistralrs.pipeline import Settings
-from tests.models.media import case, llava, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_vl
+from tests.models.media import case, llava, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_vl, smolvlm
 from tests.models.media.case import animation, film, picture
 
 FRAMES = film(9, 90, 70)
@@ -188,3 +189,27 @@ def test_served(runner):
             client.chat.completions.create(
                 model="default", messages=messages, modalities=["text", "audio"]
             )
+
+
+NUMBERS = {
+    1: "one",
+    13: "thirteen",
+    20: "twenty",
+    21: "twenty-one",
+    64: "sixty-four",
+    100: "one hundred",
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_in_words(number):
+    assert smolvlm_words(number) == NUMBERS[number]
+
+
+def test_smolvlm_refuses_more_frames_than_it_knows(tmp_path):
+    row = smolvlm.CASES["video"]
+    folder = case.save(row, case.reference(row), tmp_path)
+    with Runner(which=Which.VisionPlain(str(folder), dtype="f32"), pa_ctxt_len=2048) as runner:
+        assert ask(runner, shown(FRAMES[:5]), "What?").usage.prompt_tokens > 20
+        with pytest.raises(errors.MediaError, match="9 frames is too long, 5 are the most"):
+            ask(runner, shown(FRAMES), "What?")

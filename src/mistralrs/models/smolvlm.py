@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mistralrs.api.errors import MediaError
 from mistralrs.models import idefics3
 from mistralrs.nn import image
 from mistralrs.nn.decoder import Settings
@@ -14,28 +15,10 @@ from mistralrs.nn.film import Film
 from mistralrs.nn.media import Prepared
 
 SKIP = 1  # seconds at both ends of a long film that are not looked at
-SMALL = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
+SMALL = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
 TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 
@@ -68,6 +51,10 @@ class Watcher:
 
     def prepare(self, film: Film) -> Prepared:
         places = list(range(film.frames)) if film.whole else self.sample(film)
+        if len(places) > self.most:
+            raise MediaError(
+                f"a video of {len(places)} frames is too long, {self.most} are the most; leave some out"
+            )
         square, size = (self.tile, self.tile), idefics3.scaled(film.size, self.edge)
         views = [
             self.look.pixels(self.look.resize(self.look.resize(frame, size), square))
