@@ -144,12 +144,13 @@ def own_text(file: Gguf, tokenizer_json: str | None) -> Text:
 def placer_of(
     built: Built, text: Text, template: ChatTemplate | None, max_edge: int | None
 ) -> Placer | None:
-    """What places images and sounds in the prompts of a model that reads them."""
+    """What places images, sounds and films in the prompts of a model that reads them."""
     encoder = built.model.encoder
     if encoder is None:
         return None
     processor = read_config(text.find("processor_config.json"))
     own = read_config(text.find("preprocessor_config.json"))
+    films = read_config(text.find("video_preprocessor_config.json"))
     seen, heard = (
         {**processor, **(processor.get(name) or {}), **own}
         for name in ("image_processor", "feature_extractor")
@@ -158,6 +159,10 @@ def placer_of(
         made = {
             "image": encoder.processor(built.media, seen),
             "audio": encoder.listener(built.media, heard),
+            "video": encoder.watcher(
+                built.media,
+                {**seen, "video": {**(processor.get("video_processor") or {}), **films}},
+            ),
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, MistralRsError):

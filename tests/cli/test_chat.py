@@ -64,6 +64,9 @@ def test_images_go_with_the_next_message(tmp_path: Path) -> None:
     first, second = (message["content"] for message in chat.messages)
     assert first[0] == {"type": "image_url", "image_url": {"url": str(picture)}}
     assert (first[1]["text"], second) == ("hi", "again")
+    interpret(chat, f"/video {picture}")
+    chat.say("user", "moving")
+    assert chat.messages[-1]["content"][0]["type"] == "video_url"
     assert interpret(chat, "/image") == "image takes a file or a URL"
     assert interpret(chat, "/image b.png") == "there is no file 'b.png'"
 

@@ -28,6 +28,15 @@ def test_one_shot_streams_only_the_answer(fake: Any, call: Any) -> None:
     assert fake.streams[0].closed
 
 
+def test_videos_are_shown_with_the_first_message(fake: Any, call: Any) -> None:
+    fake.answers = [YES]
+    code, _, _ = call("run", "-i", "hi", "--video", "a.mp4", "--image", "b.png")
+    assert code == 0
+    (request,) = fake.requests
+    kinds = [part["type"] for part in request.messages[-1]["content"]]
+    assert kinds == ["image_url", "video_url", "text"]
+
+
 def test_images_are_shown_with_the_first_message(fake: Any, call: Any) -> None:
     fake.answers = [YES]
     code, _, _ = call("run", "-i", "hi", "--image", "a.png", "--image", "http://b/c")

@@ -18,6 +18,7 @@ class Chat:
     system: str | None = None
     messages: list[dict[str, Any]] = field(default_factory=list)
     images: list[str] = field(default_factory=list)  # for the next message of the user
+    videos: list[str] = field(default_factory=list)
     finds_images: bool = False  # whether those named in a message are shown with it
 
     def request(self) -> ChatCompletionRequest:
@@ -30,13 +31,15 @@ class Chat:
         self.sampling = {**sampling, **self.sampling}
 
     def say(self, role: str, text: str) -> None:
-        """Add a message, with the images that wait for it."""
+        """Add a message, with the images and videos that wait for it."""
         content: Any = text
         if role == "user" and self.finds_images:
             self.images += named_images(text)
-        if role == "user" and self.images:
+        if role == "user" and (self.images or self.videos):
             shown = [{"type": "image_url", "image_url": {"url": url}} for url in self.images]
-            content, self.images = [*shown, {"type": "text", "text": text}], []
+            shown += [{"type": "video_url", "video_url": {"url": url}} for url in self.videos]
+            content = [*shown, {"type": "text", "text": text}]
+            self.images, self.videos = [], []
         self.messages.append({"role": role, "content": content})
 
 
@@ -55,12 +58,22 @@ def reachable(name: str) -> bool:
 
 def add_image(chat: "Chat", text: str) -> str:
     """Show an image with the next message."""
+    return added(chat, chat.images, "image", text)
+
+
+def add_video(chat: "Chat", text: str) -> str:
+    """Show a video with the next message."""
+    return added(chat, chat.videos, "video", text)
+
+
+def added(chat: "Chat", waiting: list[str], kind: str, text: str) -> str:
+    """Let a file or URL wait for the next message; what the user is told about it."""
     if not text:
-        return "image takes a file or a URL"
+        return f"{kind} takes a file or a URL"
     if not reachable(text):
         return f"there is no file '{text}'"
-    chat.images.append(text)
-    return f"the next message shows {', '.join(chat.images)}"
+    waiting.append(text)
+    return f"the next message shows {', '.join(chat.images + chat.videos)}"
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,7 @@ COMMANDS = {
     "exit": Command("leave", leave),
     "clear": Command("forget the conversation", clear),
     "image": Command("FILE: show it with the next message", add_image),
+    "video": Command("FILE: show it with the next message", add_video),
     "system": Command("TEXT: set the system message", set_system),
     "temperature": Command(f"X: {TEMPERATURE.range}", set_number(TEMPERATURE)),
     "topk": Command(f"N: {TOP_K.range}", set_number(TOP_K)),

@@ -18,6 +18,9 @@ from mistralrs.cli.options import (
 @click.option(
     "--image", "images", multiple=True, help="File or URL that the first message shows; repeatable."
 )
+@click.option(
+    "--video", "videos", multiple=True, help="File or URL of a video, likewise; repeatable."
+)
 @takes(ModelOptions, RuntimeOptions, SamplingOptions, GlobalOptions)
 def run(
     model: ModelOptions,
@@ -27,6 +30,7 @@ def run(
     kind: str,
     text: str | None,
     images: tuple[str, ...],
+    videos: tuple[str, ...],
 ) -> None:
     """Talk to a model, or get one answer with -i.
 
@@ -43,7 +47,7 @@ def run(
 
     with usage():
         refuse_silent(which(kind, model))
-        chat = new_chat(sampling, images)
+        chat = new_chat(sampling, images, videos)
         chat.finds_images = kind == "vision"
         talk = Talk(chat, everywhere.log)
     with start(kind, model, runtime, everywhere) as runner:

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("mistralrs")
 
 
-def new_chat(options: SamplingOptions, images: Sequence[str] = ()) -> Chat:
+def new_chat(
+    options: SamplingOptions, images: Sequence[str] = (), videos: Sequence[str] = ()
+) -> Chat:
     """A conversation with the settings of the command line, which are checked before anything is loaded."""
     given = present(**asdict(options))
-    chat = Chat(system=given.pop("system", None), sampling=given, images=list(images))
+    chat = Chat(given, given.pop("system", None), images=list(images), videos=list(videos))
     ChatCompletionRequest(messages="any", **chat.sampling)
     return chat
 

@@ -61,6 +61,7 @@ MEDIA = {
     "llama4": Entry("Llama4", "Llama4ForConditionalGeneration", "llama4"),
     "llava": Entry("Llava", "LlavaForConditionalGeneration", "llava"),
     "llava_next": Entry("LlavaNext", "LlavaNextForConditionalGeneration", "llava-next"),
+    "minicpmo": Entry("MiniCPMO", "MiniCPMO", "minicpmo"),
     "mistral3": Entry("Mistral3", "Mistral3ForConditionalGeneration", "mistral3"),
     "mllama": Entry("Mllama", "MllamaForConditionalGeneration", "vllama"),
     "phi3_v": Entry("Phi3V", "Phi3VForCausalLM", "phi3v"),

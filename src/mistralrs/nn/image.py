@@ -25,6 +25,9 @@ CLIP = dict(
 )
 HALF = dict(image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))
 BICUBIC, BILINEAR, LANCZOS = 3, 2, 1  # `resample` of preprocessor_config.json
+LOOKS = (
+    "image_mean", "image_std", "do_normalize", "rescale_factor", "do_rescale", "resample",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Images and sounds in a prompt: one id above the vocabulary for each row that an encoder makes of them."""
+"""Images, sounds and films in a prompt: one id above the vocabulary for each row that an encoder makes of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = 1 << 20  # ids of one medium: no image has as many rows
 
 @dataclass(frozen=True, eq=False)
 class Media:
-    """An image or a sound, ready for its model's encoder.
+    """An image, a sound or a film, ready for its model's encoder.
 
     Equal content has an equal `number` and other content another one, so whatever depends on the ids, such as
     the prefix cache, depends on the content.
@@ -101,12 +101,13 @@ def views(tokens: Sequence[int], media: Mapping[int, Media]) -> list[View]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a processor makes of an image or a sound."""
+    """What a processor makes of an image, a sound or a film."""
 
     inputs: Mapping[str, Tensor]
     rows: int
     grid: tuple[int, ...] = ()
     beside: bool = False  # cross-attention sees its rows; one placeholder stands for it in the text
+    times: tuple[float, ...] = ()  # seconds at which a film shows what the text names
 
     @property
     def nbytes(self) -> int:
@@ -117,8 +118,9 @@ class Prepared:
 class Processor(Protocol):
     """How a family's prompts show an image, and what its encoder sees of it. One serves any number of threads.
 
-    One whose text also depends on what stands around an image has `tidy(text)` for the whole prompt. What one has as
-    `behind` is written behind its markers, where we write them.
+    One whose text also depends on what stands around an image has `tidy(text)` for the whole prompt, one whose
+    messages have something between their parts has it as `joint`. What one has as `behind` is written behind its
+    markers, where we write them.
     """
 
     placeholder: str  # the token that stands for one row
@@ -141,6 +143,10 @@ class Listener(Processor, Protocol):
     """The same for sounds: `prepare` reads samples [N], float32 from -1 to 1, at its rate."""
 
     rate: int  # samples per second
+
+
+class Watcher(Processor, Protocol):
+    """The same for films: `prepare` reads a `Film` and samples it."""
 
 
 class Encoder(nn.Module):
@@ -193,6 +199,11 @@ class Encoder(nn.Module):
     @classmethod
     def listener(cls, cfg: Any, files: Mapping[str, Any]) -> Listener | None:
         """What hears sounds, by the same files."""
+        return None
+
+    @classmethod
+    def watcher(cls, cfg: Any, files: Mapping[str, Any]) -> Watcher | None:
+        """What sees films, by config.json, and by the files of `processor` with those of films as `video`."""
         return None
 
     @classmethod

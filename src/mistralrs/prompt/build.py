@@ -50,7 +50,7 @@ class Prompter:
             return self._prompt(request, text, tokens, rules.top_logprobs(request))
         messages, parts = self.placer.arrange(request.messages)
         text, shown = self.render(request, messages), self.placer.read(parts)
-        text = self.placer.expand(text, shown)
+        text, shown = self.placer.expand(text, shown)
         tokens, media = self.placer.place(self.tokenizer.encode(text, special=False), shown)
         prompt = self._prompt(request, text, tokens, rules.top_logprobs(request))
         kept = tuple(whole(prompt.tokens))

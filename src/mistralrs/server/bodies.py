@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from mistralrs.api.errors import MediaError, RequestError
+from mistralrs.api.errors import MediaError, NotSupportedError, RequestError
 from mistralrs.api.options import WebSearchOptions
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 
@@ -86,9 +86,11 @@ class ChatBody(Sampling):
     enable_thinking: StrictBool | None = None
     reasoning_effort: StrictStr | None = None
     max_tool_rounds: StrictInt | None = None
+    modalities: list[StrictStr] | None = None
 
     def request(self) -> ChatCompletionRequest:
         """Return the request of the SDK."""
+        written(self.modalities or ["text"])
         few(self.n, "n", MOST)
         few(self.top_logprobs, "top_logprobs", MOST_LOGPROBS)
         text = (self.response_format or {}).get("type") == "text"
@@ -191,6 +193,14 @@ def options(value: Json) -> WebSearchOptions:
     return WebSearchOptions(**known)
 
 
+def written(modalities: list[str]) -> None:
+    """Raise NotSupportedError for answers that are more than text, such as speech."""
+    if other := [one for one in modalities if one != "text"]:
+        raise NotSupportedError(
+            f"modalities: answers are text, {other[0]!r} cannot be made here; leave it out"
+        )
+
+
 def fetchable(request: ChatCompletionRequest) -> ChatCompletionRequest:
     """Return the request; MediaError for one that would read a file of this machine."""
     for index, message in enumerate(request.messages if isinstance(request.messages, list) else ()):
@@ -206,8 +216,8 @@ def fetchable(request: ChatCompletionRequest) -> ChatCompletionRequest:
 
 def remote(source: Any) -> bool:
     """Tell whether a source does not lie on this machine's disk; sounds come with the request."""
-    if isinstance(source, dict) and "data" in source:
-        return True
+    if isinstance(source, dict) and "url" not in source:
+        return "data" in source
     url = source.get("url") if isinstance(source, dict) else source
     return isinstance(url, str) and url.lower().startswith(("http://", "https://", "data:"))
 

@@ -1,5 +1,6 @@
 """What a row of the table of vision models says, and how its checkpoint is written."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,11 +65,12 @@ class Case:
         default_factory=dict
     )  # attributes of the tokenizer: name -> token
     files: dict[str, Any] | None = None  # preprocessor_config.json where theirs cannot be saved
+    films: dict[str, Any] | None = None  # video_preprocessor_config.json
     extra: Callable[[dict[str, Any]], dict[str, Any]] = lambda inputs: inputs
     split: Callable[[dict[str, Any]], list[torch.Tensor]] | None = None  # their pixels by image
     options: dict[str, Any] = field(default_factory=dict)  # of a call of their processor
     limit: float = 1e-4  # of the difference of logits
-    kind: str = "image"  # of media, or "audio"
+    kind: str = "image"  # of media, or "audio" or "video"
     double: bool = False  # theirs in float64, where their float32 alone is further from it
     lead: str = ""  # what their processor puts before every prompt
     buffers: dict[str, float] = field(default_factory=dict)  # last part of the name -> about what
@@ -123,6 +125,8 @@ def save(case: Case, model: transformers.PreTrainedModel, folder: Path) -> Path:
         case.processor(words).save_pretrained(folder)
     else:
         (folder / "preprocessor_config.json").write_text(json.dumps(case.files))
+    if case.films is not None:
+        (folder / "video_preprocessor_config.json").write_text(json.dumps(case.films))
     return folder
 
 
@@ -130,6 +134,20 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     """A smooth picture."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def film(frames: int, width: int, height: int, seed: int = 0) -> list[Image.Image]:
+    """Frames of a film in which something moves."""
+    wide = picture(width + 5 * frames, height, seed)
+    return [wide.crop((5 * i, 0, 5 * i + width, height)) for i in range(frames)]
+
+
+def animation(frames: list[Image.Image], rate: float, format: str = "PNG", **how: Any) -> bytes:
+    """A file of frames that keeps them to the bit."""
+    file = io.BytesIO()
+    options = dict(save_all=True, append_images=frames[1:], duration=1000 / rate, **how)
+    frames[0].save(file, format, **options)
+    return file.getvalue()
 
 
 def sound(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:
