@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from mistralrs import __version__
 from mistralrs.aio import AsyncRunner
 from mistralrs.api.errors import MistralRsError
-from mistralrs.server import anthropic, chat, document, errors, models, page, responses
+from mistralrs.server import anthropic, chat, document, errors, models, page, responses, tune
 from mistralrs.server.guard import Guard, Limits
 from mistralrs.server.metrics import Metrics
 
@@ -32,6 +32,7 @@ def build(
     app.add_exception_handler(HTTPException, errors.on_http_error)
     app.add_exception_handler(Exception, errors.on_crash)
     app.include_router(chat.routes(runner, metrics))
+    app.include_router(tune.routes(runner))
     app.include_router(models.routes(runner))
     app.include_router(responses.routes(runner, metrics))
     app.include_router(anthropic.routes(runner, metrics))
