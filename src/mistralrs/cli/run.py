@@ -18,6 +18,9 @@ from mistralrs.cli.options import (
 @click.option(
     "--image", "images", multiple=True, help="File or URL that the first message shows; repeatable."
 )
+@click.option(
+    "--audio", "sounds", multiple=True, help="File or URL that the first message plays; repeatable."
+)
 @takes(ModelOptions, RuntimeOptions, SamplingOptions, GlobalOptions)
 def run(
     model: ModelOptions,
@@ -27,6 +30,7 @@ def run(
     kind: str,
     text: str | None,
     images: tuple[str, ...],
+    sounds: tuple[str, ...],
 ) -> None:
     """Talk to a model, or get one answer with -i.
 
@@ -43,8 +47,8 @@ def run(
 
     with usage():
         refuse_silent(which(kind, model))
-        chat = new_chat(sampling, images)
-        chat.finds_images = kind == "vision"
+        chat = new_chat(sampling, image=images, audio=sounds)
+        chat.finds_media = kind == "vision"
         talk = Talk(chat, everywhere.log)
     with start(kind, model, runtime, everywhere) as runner:
         chat.suggest(read(find(named_model(model), model.hf_cache)))

@@ -21,9 +21,13 @@ EVERYBODY = Limits()
 
 
 def build(
-    runner: AsyncRunner, limits: Limits = EVERYBODY, origins: Sequence[str] = (), ui: bool = True
+    runner: AsyncRunner,
+    limits: Limits = EVERYBODY,
+    origins: Sequence[str] = (),
+    ui: bool = True,
+    mcp: tuple[str, int] | None = None,
 ) -> FastAPI:
-    """Return the application over a Runner, which the caller closes."""
+    """Return the application over a Runner, which the caller closes; `mcp` is the host and port of an MCP server."""
     app = FastAPI(title="mistralrs", version=__version__, responses=document.ERRORS)
     metrics = Metrics(runner.runner)
     document.describe(app)
@@ -39,6 +43,10 @@ def build(
     if ui:
         page.add(app)
     plain(app, metrics)
+    if mcp is not None:
+        from mistralrs.server.mcp import add  # needs another extra
+
+        add(app, runner, metrics, *mcp, most=limits.body)
     app.add_middleware(Guard, limits=limits, metrics=metrics)
     if origins:  # outermost, so that refused requests have the headers too
         app.add_middleware(

@@ -17,7 +17,7 @@ from mistralrs.server.metrics import Metrics
 OPEN = ("/", "/health", "/ui", "/docs", "/openapi.json", "/api-doc")  # need no key
 WORK = (
     "/v1/chat", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/re_isq",
-    "/v1/models/tune",
+    "/v1/models/tune", "/mcp",
 )  # fmt: skip
 SMALL = 64 << 10  # bytes of a body that always finds room
 HELD = 4  # times the largest body: so many bytes of incomplete bodies are kept at once

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -48,14 +49,14 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def run(app: Any, bound: socket.socket, patience: float = 30.0) -> None:
+def run(app: Any, bound: Sequence[socket.socket], patience: float = 30.0) -> None:
     """Serve until a signal comes, and then what is in flight, for at most DRAIN seconds."""
     config = uvicorn.Config(
         app, http=partial(Wire, patience=patience), log_level="warning",  # type: ignore[arg-type]
         timeout_graceful_shutdown=DRAIN,
     )  # fmt: skip
     roomy()
-    quick_loop().run(Server(config).serve([bound]))
+    quick_loop().run(Server(config).serve(list(bound)))
 
 
 def quick_loop() -> Any:
