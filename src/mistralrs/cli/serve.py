@@ -50,8 +50,8 @@ def check_packages(server: ServerOptions) -> None:
     try:
         import uvicorn  # noqa: F401
 
-        import mistralrs.server.app
-        import mistralrs.server.listen  # noqa: F401
+        import mistralrs.server.app  # noqa: F401
+        from mistralrs.server.listen import unwatch
 
         if server.mcp_port is not None:
             import mistralrs.server.mcp  # noqa: F401
@@ -59,6 +59,7 @@ def check_packages(server: ServerOptions) -> None:
         raise NotSupportedError(
             f"the server needs more packages: pip install 'mistralrs[{extras}]' ({error})"
         ) from None
+    unwatch()
 
 
 @contextmanager
