@@ -116,7 +116,7 @@ class Slot:
             if self.end is not None:
                 raise self.end()
             if self.loading is None and self.model is not None and not self.unloading:
-                return done()
+                return HERE
             if self.loading is None:
                 self.loading = begun()
                 threading.Thread(target=self.reload, name="mistralrs-load", daemon=True).start()
@@ -325,6 +325,9 @@ def done() -> "Future[None]":
     future: Future[None] = Future()
     future.set_result(None)
     return future
+
+
+HERE = done()  # of every model that is loaded
 
 
 def failed(id: str, error: BaseException) -> MistralRsError:
