@@ -30,7 +30,7 @@ from mistralrs.passes.isq import parse
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.grammar import Grammars, Matcher
 from mistralrs.stream.format import Format
-from mistralrs.stream.response import ChatReply, CompletionReply, Cost, Header
+from mistralrs.stream.response import FREE, ChatReply, CompletionReply, Cost, Header
 from mistralrs.stream.text import TextStream
 
 log = logging.getLogger("mistralrs")
@@ -251,7 +251,7 @@ class Chat:
 
     def said(self, piece: Piece) -> list[ChatCompletionChunkResponse]:
         """The chunks of one piece."""
-        return self.reply.chunks(piece, cost(self.call.job))
+        return self.reply.chunks(piece, cost(self.call.job) if piece.finish else FREE)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -19,7 +20,7 @@ from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
-from mistralrs.load.trim import trim
+from mistralrs.load.trim import mapped, trim
 from mistralrs.nn.cache import Paged, Seen, State
 from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.nn.decoder import Decoder
@@ -317,6 +318,16 @@ def fill_matrices(
     model: Decoder, tensors: Tensors, target: Target, isq: Isq, names: Container[str]
 ) -> None:
     """Put these of the matrices in their places, quantized where the plan says so."""
+    with mapped() if isq.kinds else nullcontext():
+        place_matrices(model, tensors, target, isq, names)
+    if isq.kinds:
+        trim()
+
+
+def place_matrices(
+    model: Decoder, tensors: Tensors, target: Target, isq: Isq, names: Container[str]
+) -> None:
+    """Quantize and place one matrix after the other."""
     wanted = [
         (f"{prefix}.{leaf}", module, leaf)
         for prefix, module in model.named_modules()
@@ -334,5 +345,3 @@ def fill_matrices(
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
         place(model.lm_head, "weight", packed(tied))
         tensors["model.embed_tokens.weight"].release()
-    if isq.kinds:
-        trim()

@@ -128,7 +128,8 @@ class Watcher:
             whole[step] = patches(pixels, self.patch, self.merge)
         grid = (steps, lines, columns, *self.moments(film, places, steps))
         rows = steps * lines * columns
-        return Prepared({"patches": whole.flatten(0, 1)}, rows, grid, self.times(film, places))
+        times = self.times(film, places)
+        return Prepared({"patches": whole.flatten(0, 1)}, rows, grid, times=times)
 
     def sample(self, film: Film) -> list[int]:
         """The frames that are looked at: an even number, if there are that many."""

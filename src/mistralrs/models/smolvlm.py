@@ -61,7 +61,7 @@ class Watcher:
             for frame in film.read(places)
         ]
         times = (*(place / film.rate for place in places), film.frames / film.rate)
-        return Prepared({"pixels": torch.stack(views)}, len(views) * self.rows, (0, 0), times)
+        return Prepared({"pixels": torch.stack(views)}, len(views) * self.rows, (0, 0), times=times)
 
     def sample(self, film: Film) -> list[int]:
         """Frames evenly spread, without the ends of a film that is much longer than they are many."""

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from mistralrs import __version__
 from mistralrs.aio import AsyncRunner
 from mistralrs.api.errors import MistralRsError
-from mistralrs.server import anthropic, chat, document, errors, models, page, responses
+from mistralrs.server import anthropic, chat, document, errors, models, page, responses, tune
 from mistralrs.server.guard import Guard, Limits
 from mistralrs.server.metrics import Metrics
 
@@ -21,9 +21,13 @@ EVERYBODY = Limits()
 
 
 def build(
-    runner: AsyncRunner, limits: Limits = EVERYBODY, origins: Sequence[str] = (), ui: bool = True
+    runner: AsyncRunner,
+    limits: Limits = EVERYBODY,
+    origins: Sequence[str] = (),
+    ui: bool = True,
+    mcp: tuple[str, int] | None = None,
 ) -> FastAPI:
-    """Return the application over a Runner, which the caller closes."""
+    """Return the application over a Runner, which the caller closes; `mcp` is the host and port of an MCP server."""
     app = FastAPI(title="mistralrs", version=__version__, responses=document.ERRORS)
     metrics = Metrics(runner.runner)
     document.describe(app)
@@ -32,12 +36,17 @@ def build(
     app.add_exception_handler(HTTPException, errors.on_http_error)
     app.add_exception_handler(Exception, errors.on_crash)
     app.include_router(chat.routes(runner, metrics))
+    app.include_router(tune.routes(runner))
     app.include_router(models.routes(runner))
     app.include_router(responses.routes(runner, metrics))
     app.include_router(anthropic.routes(runner, metrics))
     if ui:
         page.add(app)
     plain(app, metrics)
+    if mcp is not None:
+        from mistralrs.server.mcp import add  # needs another extra
+
+        add(app, runner, metrics, *mcp, most=limits.body)
     app.add_middleware(Guard, limits=limits, metrics=metrics)
     if origins:  # outermost, so that refused requests have the headers too
         app.add_middleware(

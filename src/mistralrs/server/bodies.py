@@ -15,6 +15,7 @@ from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, Emb
 Number = StrictFloat | StrictInt
 Json = dict[str, Any]
 MOST = 128  # continuations of one request, as in the OpenAI API
+LONGEST = 1 << 31  # tokens or sequences that memory is planned for
 MOST_LOGPROBS = 20  # alternatives of a token, as there
 
 
@@ -153,6 +154,32 @@ class ModelBody(BaseModel):
     """The body of /v1/models/unload, reload and status."""
 
     model_id: Annotated[StrictStr, Field(min_length=1)]
+
+
+class TuneBody(BaseModel):
+    """POST /v1/models/tune."""
+
+    model_id: Annotated[StrictStr, Field(min_length=1, max_length=200)]
+    dtype: Literal["auto", "bf16", "f16", "f32"] | None = None
+    max_seq_len: Annotated[StrictInt, Field(ge=1, le=LONGEST)] | None = None
+    max_batch_size: Annotated[StrictInt, Field(ge=1, le=LONGEST)] | None = None
+    max_num_images: Annotated[StrictInt, Field(ge=1)] | None = None  # of no effect on memory
+    max_image_length: Annotated[StrictInt, Field(ge=1)] | None = None
+    profile: Literal["quality", "balanced", "fast"] = "balanced"
+    requested_isq: StrictStr | None = None
+    token_source: StrictStr | None = None
+    hf_revision: Annotated[StrictStr, Field(pattern=r"^[\w-]+([./][\w-]+)*$")] | None = None
+    cpu: StrictBool = False
+
+    @property
+    def token(self) -> str | None:
+        """The token that the client lends for its question; those of the server are not for strangers."""
+        kind, _, value = (self.token_source or "none").partition(":")
+        if kind == "literal" and value.strip():
+            return value.strip()
+        if self.token_source in (None, "none"):
+            return None
+        raise RequestError("token_source: send literal:<token> or none; the server lends no tokens")
 
 
 class IsqBody(BaseModel):
