@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -182,9 +183,10 @@ def behead(model: Decoder) -> None:
     """Leave the head off, and let layers of equal shape share one cache: each fills it anew in every step."""
     del model.lm_head
     caches: dict[tuple[int, ...], Paged] = {}
+    owners = Counter(child for module in model.modules() for child in module.children())
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if isinstance(child, Paged):
+            if isinstance(child, Paged) and owners[child] == 1:  # others are read by later layers
                 shape = (child.heads, child.k_dim, child.v_dim, child.shared)
                 setattr(module, name, caches.setdefault(shape, child))
 

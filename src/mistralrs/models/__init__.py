@@ -24,6 +24,7 @@ REGISTRY = {
     "gemma": Entry("Gemma", "GemmaForCausalLM", "gemma"),
     "gemma2": Entry("Gemma2", "Gemma2ForCausalLM", "gemma2"),
     "gemma3_text": Entry("Gemma3", "Gemma3ForCausalLM", "gemma3"),
+    "gemma3n_text": Entry("Gemma3n", "Gemma3nForCausalLM", "gemma3n"),
     "gemma4_text": Entry("Gemma4", "Gemma4ForCausalLM", "gemma4_text"),
     "glm4": Entry("Glm4", "Glm4ForCausalLM", "glm4"),
     "glm4_moe": Entry("Glm4Moe", "Glm4MoeForCausalLM", "glm4moe"),
