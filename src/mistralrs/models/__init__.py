@@ -54,6 +54,7 @@ REGISTRY = {
 # Models that also read images or sounds: each file is an Encoder, which hangs on one of the models above.
 MEDIA = {
     "gemma3": Entry("Gemma3", "Gemma3ForConditionalGeneration", "gemma3"),
+    "gemma3n": Entry("Gemma3n", "Gemma3nForConditionalGeneration", "Gemma3n"),
     "gemma4": Entry("Gemma4", "Gemma4ForConditionalGeneration", "Gemma4"),
     "idefics2": Entry("Idefics2", "Idefics2ForConditionalGeneration", "idefics2"),
     "idefics3": Entry("Idefics3", "Idefics3ForConditionalGeneration", "idefics3"),

@@ -1,7 +1,8 @@
-"""Gemma 3n, text only: four streams that predict each other (AltUp), a low-rank detour (LAuReL), words for each layer."""
+"""Gemma 3n, text only: four streams that predict each other (AltUp), a detour of low rank, words for each layer."""
 
 from functools import partial
 from statistics import NormalDist
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -159,13 +160,19 @@ class Gemma3n(gemma4_text.Gemma4):
             matrices = nn.ModuleList(Linear(cfg.hidden_size, cfg.hidden_size) for _ in others)
             setattr(self.model, name, matrices)
 
+    def embed(self, batch: Batch) -> Tensor:
+        x = super().embed(batch)
+        markers = getattr(self.encoder, "markers", None)  # tokens beside images have other tables
+        return x if markers is None else markers(batch.tokens, x)
+
     def inputs(self, batch: Batch) -> Tensor:
         x = super().inputs(batch)
-        return torch.cat([x, *(sized(p(x), x) for p in self.model.altup_projections)], 1)
+        model: Any = self.model
+        return torch.cat([x, *(sized(matrix(x), x) for matrix in model.altup_projections)], 1)
 
     def ends(self, x: Tensor, batch: Batch) -> Tensor:
         first, *others = x[batch.outputs].chunk(self.cfg.altup_num_inputs, 1)
-        total = first
-        for matrix, other in zip(self.model.altup_unembed_projections, others, strict=True):
+        total, model = first, cast(Any, self.model)
+        for matrix, other in zip(model.altup_unembed_projections, others, strict=True):
             total = total + sized(matrix(other), first)
-        return self.model.norm(total / self.cfg.altup_num_inputs)
+        return model.norm(total / self.cfg.altup_num_inputs)

@@ -1,4 +1,4 @@
-"""Gemma 4, text only: wide heads in global layers, values normed, experts, keys shared by layers, words for each layer."""
+"""Gemma 4, text only: wide heads in global layers, values normed, experts; E2B and E4B: words for each layer."""
 
 from dataclasses import replace
 from functools import partial
@@ -65,7 +65,7 @@ class Attention(attention.Attention):
         self.eps, self.local = cfg.rms_norm_eps, kind == "sliding_attention"
         self.keys_are_values = cfg.attention_k_eq_v and not self.local
         if self.keys_are_values:
-            self.v_proj = None
+            del self.v_proj
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]; rows of an image see each other in local layers only."""
@@ -78,10 +78,10 @@ class Attention(attention.Attention):
 
     def written(self, x: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Keys and values [T, KV, d] of x [T, D]; None where an earlier layer's are used."""
-        if self.k_proj is None or self.k_norm is None or self.rope is None:
+        if not self.writes or self.k_norm is None or self.rope is None:
             return None, None
         k = self.heads(self.k_proj(x))
-        v = k if self.v_proj is None else self.heads(self.v_proj(x))
+        v = k if self.keys_are_values else self.heads(self.v_proj(x))
         v = rms_norm(v, v.new_ones(self.head_dim), self.eps)
         return self.rope(self.k_norm(k), batch), v
 
@@ -177,11 +177,9 @@ class Gemma4(gemma2.Gemma2):
         for layer, block in enumerate(layers):
             block.self_attn.cache = layers[writer(cfg, layer)].self_attn.cache
         if width:
-            total, table = (
-                len(layers) * width,
-                cfg.get("vocab_size_per_layer_input", cfg.vocab_size),
-            )
-            self.model.embed_tokens_per_layer = Embedding(table, total)
+            total = len(layers) * width
+            rows = cfg.get("vocab_size_per_layer_input", cfg.vocab_size)
+            self.model.embed_tokens_per_layer = Embedding(rows, total)
             self.model.per_layer_model_projection = Linear(cfg.hidden_size, total)
             self.model.per_layer_projection_norm = RMSNorm(width, cfg.rms_norm_eps)
 
@@ -196,8 +194,8 @@ class Gemma4(gemma2.Gemma2):
 
     def words(self, x: Tensor, batch: Batch) -> Tensor:
         """What each layer hears of the tokens beside x [T, D]: [layers, T, W]."""
-        model, width = self.model, self.cfg.hidden_size_per_layer_input
-        ids = batch.tokens
+        model: Any = self.model
+        width, ids = self.cfg.hidden_size_per_layer_input, batch.tokens
         for rows, _ in batch.media:
             ids = ids.index_fill(0, rows, self.blank)
         table = model.embed_tokens_per_layer

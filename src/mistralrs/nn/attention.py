@@ -17,6 +17,9 @@ class Attention(nn.Module):
     One that does not write has no keys and values of its own: the model gives it the cache of an earlier layer.
     """
 
+    k_proj: Linear
+    v_proj: Linear
+
     def __init__(
         self,
         dim: int,
@@ -38,13 +41,13 @@ class Attention(nn.Module):
     ):
         super().__init__()
         self.q_proj = Linear(dim, heads * head_dim, bias)
-        self.k_proj = Linear(dim, groups * head_dim, bias) if writes else None
-        self.v_proj = Linear(dim, groups * head_dim, bias) if writes else None
+        for name in ("k_proj", "v_proj"):
+            self.register_module(name, Linear(dim, groups * head_dim, bias) if writes else None)
         self.o_proj = Linear(heads * head_dim, dim, out_bias)
         self.q_norm = qk_norm(head_dim) if qk_norm else None
         self.k_norm = qk_norm(head_dim) if qk_norm and writes else None
         self.sinks = empty(heads) if sinks else None
-        self.rope, self.head_dim = rope, head_dim
+        self.rope, self.head_dim, self.writes = rope, head_dim, writes
         self.cache = Paged(groups, head_dim, head_dim)
         self.rule: dict[str, Any] = dict(
             scale=scale or head_dim**-0.5, window=window, softcap=softcap, causal=causal
@@ -54,8 +57,6 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, batch: Batch) -> Tensor:
         """x [T, D] -> [T, D]."""
-        assert self.k_proj is not None
-        assert self.v_proj is not None
         q, k, v = (self.heads(p(x)) for p in (self.q_proj, self.k_proj, self.v_proj))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)

@@ -9,6 +9,11 @@ from torch import Tensor
 
 KNEE, STEP = 1000.0, 27 / math.log(6.4)  # Slaney's scale: linear up to 1000 Hz, then logarithmic
 
+SPOKEN = dict(  # preprocessor_config.json of Gemma 3n
+    sampling_rate=16000, frame_length_ms=32.0, hop_length_ms=10.0, min_frequency=125.0, max_frequency=7600.0,
+    preemphasis=0.97, fft_overdrive=True, mel_floor=1e-5,
+)  # fmt: skip
+
 
 def mels(hertz: float) -> float:
     """A frequency on Slaney's mel scale."""
@@ -41,3 +46,34 @@ def log_mel(
     power = (spectrum[:, :-1].abs() ** 2).contiguous()
     x = (mel_filters(bands, size, rate, 8000.0) @ power).clamp(min=1e-10).log10()
     return (torch.maximum(x, x.max() - 8.0) + 4.0) / 4.0
+
+
+@lru_cache(maxsize=8)
+def htk_filters(bands: int, size: int, rate: int, lowest: float, highest: float) -> np.ndarray:
+    """Triangles of height 1 on HTK's mel scale [size / 2 + 1, bands], float64."""
+    ends = [2595.0 * math.log10(1.0 + hertz / 700.0) for hertz in (lowest, highest)]
+    corners = 700.0 * (10 ** (np.linspace(ends[0], ends[1], bands + 2) / 2595.0) - 1.0)
+    slopes = corners - np.arange(size // 2 + 1)[:, None] * (rate / size)
+    widths = np.diff(corners)
+    return np.maximum(0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
+
+
+def bands_of(
+    samples: np.ndarray,
+    window: np.ndarray,
+    hop: int,
+    size: int,
+    filters: np.ndarray,
+    emphasis: float,
+) -> np.ndarray:
+    """Magnitudes of samples [N] in bands [T, B], where each frame has one more sample than the window [W].
+
+    With an `emphasis`, samples less that much of the one before (HTK's way with the first of a frame).
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(samples, len(window) + 1)[::hop]
+    if emphasis:
+        first, rest = frames[:, :1] * (1.0 - emphasis), frames[:, 1:-1] - emphasis * frames[:, :-2]
+        frames = np.concatenate([first, rest], 1)
+    else:
+        frames = frames[:, :-1]
+    return np.abs(np.fft.rfft(frames * window, n=size)) @ filters
