@@ -18,6 +18,7 @@ from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
 from mistralrs.load import fp8
 from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load.hub import Repo
+from mistralrs.load.matformer import refuse
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
 from mistralrs.load.trim import trim
@@ -110,6 +111,8 @@ def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -
         stored = inside_model(stored)
     apart = {name: t for name, t in stored.items() if name.startswith("encoder.")}
     spoken = {name: t for name, t in stored.items() if name not in apart}
+    if wish.slice is not None:
+        spoken = wish.slice.tensors(spoken, drawn.whole)
     tensors = complete(model, architecture.checkpoint(cfg, spoken) | apart, cfg)
     isq = Isq.plan(model, wish.isq, wish.experts)
     target = Target.of(wish, dtype)
@@ -128,6 +131,7 @@ class Drawn:
     model: Decoder
     cfg: Config  # of the text model
     reader: Config | None  # of the whole model, where it reads media
+    whole: Config  # of the text model before it was sliced
 
 
 def draw(raw: Mapping[str, Any], wish: Wish) -> Drawn:
@@ -136,11 +140,16 @@ def draw(raw: Mapping[str, Any], wish: Wish) -> Drawn:
     encoder = models.encoder(key)
     reader = None if encoder is None else media_config(raw, encoder)
     architecture = models.find(text_key(key, raw, encoder))
-    cfg = Config(reader.text.raw if reader else raw, architecture.defaults)
+    whole = Config(reader.text.raw if reader else raw, architecture.defaults)
+    cfg = whole
+    if wish.slice is not None:
+        if "activation_sparsity_pattern" not in architecture.defaults:
+            refuse(architecture.__name__)
+        cfg = Config({**whole.raw, **wish.slice.settings(whole)}, architecture.defaults)
     model = outline(architecture, cfg)
     if encoder and reader:
         model.encoder = outline(encoder, reader)
-    return Drawn(model, cfg, reader)
+    return Drawn(model, cfg, reader, whole)
 
 
 def media_config(raw: Mapping[str, Any], encoder: type[Encoder]) -> Config:

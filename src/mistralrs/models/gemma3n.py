@@ -1,6 +1,5 @@
 """Gemma 3n: MobileNet-V5's grid of 256 rows for a picture, a conformer's 188 rows for up to 30 seconds of sound."""
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mistralrs.api.errors import ConfigError, MediaError
+from mistralrs.api.errors import ConfigError
 from mistralrs.kernels.norm import rms_norm
 from mistralrs.nn import audio, image, usm
 from mistralrs.nn.checkpoint import Lazy, rename
@@ -36,7 +35,6 @@ NAMES = {
     r"(ears\..*)\.self_attn\.post_norm\.": r"\1.norm_post_attn.",
     r"(ears\.layers\.\d+)\.norm\.": r"\1.norm_out.",
 }
-SECONDS = 30  # of sound at once
 
 
 class Processor:
@@ -63,6 +61,11 @@ class Processor:
         return f"\n\n<start_of_image>{self.placeholder * prepared.rows}<end_of_image>\n\n"
 
 
+def hann(count: int) -> np.ndarray:
+    """A Hann window, to the last bit as it was in training."""
+    return 0.5 * (1 - np.cos(2 * np.pi * np.arange(count, dtype=np.float32) / (count - 1)))
+
+
 class Listener:
     """Log-mel spectrograms; a sound has the same number of rows however long it is."""
 
@@ -70,31 +73,19 @@ class Listener:
     placeholder = "<audio_soft_token>"
 
     def __init__(self, cfg: Settings, files: Mapping[str, Any]):
-        said = audio.SPOKEN | {k: v for k, v in files.items() if v is not None}
-        self.rate, self.rows = said["sampling_rate"], cfg.audio_soft_tokens_per_image
-        length, self.hop = (
-            round(self.rate * said[key] / 1000) for key in ("frame_length_ms", "hop_length_ms")
-        )
-        self.size = 2 ** (math.ceil(math.log2(length)) + bool(said["fft_overdrive"]))
-        at = np.arange(length, dtype=np.float32)
-        self.window = (0.5 * (1 - np.cos(2 * np.pi * at / length))).astype(np.float32)
-        self.emphasis, self.floor = said["preemphasis"], said["mel_floor"]
-        edges = said["min_frequency"], said["max_frequency"]
-        self.filters = audio.htk_filters(
-            cfg.audio_config.input_feat_size, self.size, self.rate, *edges
-        )
+        bands = cfg.audio_config.input_feat_size
+        self.look = audio.Frames.of({**audio.SPOKEN, **files}, bands, hann)
+        self.rate, self.rows = self.look.rate, cfg.audio_soft_tokens_per_image
 
     def marker(self, index: int) -> str:
         return self.placeholder
 
     def prepare(self, sound: Tensor) -> Prepared:
-        if len(sound) > SECONDS * self.rate:
-            raise MediaError(f"the sound lasts longer than {SECONDS} seconds: send it in pieces")
-        count = max(-(-len(sound) // 128) * 128, len(self.window) + 128)
+        self.look.check(len(sound))
+        count = max(-(-len(sound) // 128) * 128, len(self.look.window) + 128)
         whole = np.pad(sound.numpy(), (0, count - len(sound)))
-        mel = audio.bands_of(whole, self.window, self.hop, self.size, self.filters, self.emphasis)
-        mel = np.log(np.maximum(mel, self.floor)).astype(np.float32)
-        heard = min(-(-len(sound) // self.hop), len(mel))
+        mel = np.log(np.maximum(self.look.bands(whole), self.look.floor)).astype(np.float32)
+        heard = min(-(-len(sound) // self.look.hop), len(mel))
         return Prepared({"mel": torch.from_numpy(mel)}, self.rows, (-(-heard // 4),))
 
     def expand(self, prepared: Prepared, index: int) -> str:
@@ -160,7 +151,8 @@ class Gemma3n(Encoder):
             conf_attention_chunk_size=12, conf_attention_context_left=13, conf_attention_context_right=0,
             conf_attention_logit_cap=50.0, conf_num_attention_heads=8, conf_num_hidden_layers=12,
             conf_conv_kernel_size=5, conf_reduction_factor=4, conf_residual_weight=0.5,
-            sscp_conv_channel_size=(128, 32), sscp_conv_kernel_size=((3, 3), (3, 3)), sscp_conv_group_norm_eps=1e-3, gradient_clipping=1e10,
+            sscp_conv_channel_size=(128, 32), sscp_conv_kernel_size=((3, 3), (3, 3)),
+            sscp_conv_group_norm_eps=1e-3, gradient_clipping=1e10,
         ),
     )  # fmt: skip
     text_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {

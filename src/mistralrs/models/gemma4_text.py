@@ -175,7 +175,7 @@ class Gemma4(gemma2.Gemma2):
         super().__init__(cfg)
         layers, width = self.model.layers, cfg.hidden_size_per_layer_input
         for layer, block in enumerate(layers):
-            block.self_attn.cache = layers[writer(cfg, layer)].self_attn.cache
+            block.self_attn.cache = layers[writer(cfg, layer)].self_attn.cache  # type: ignore[union-attr]
         if width:
             total = len(layers) * width
             rows = cfg.get("vocab_size_per_layer_input", cfg.vocab_size)

@@ -257,7 +257,9 @@ class MobileNet(nn.Module):
             stage.blocks(*pair)
             for stage, pair in zip(STAGES, zip(widths, widths[1:], strict=False), strict=True)
         ]
-        self.blocks = nn.ModuleList(nn.Sequential(*blocks) for blocks in (edges, *rest))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*list(blocks)) for blocks in [nn.ModuleList(edges), *rest]
+        )
         self.msfa = Fusion(widths[-2] + widths[-1], side)
 
     def forward(self, pixels: Tensor) -> Tensor:

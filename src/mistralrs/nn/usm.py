@@ -37,6 +37,12 @@ class Shape:
     matrix: type[Linear] = Linear
 
 
+def bounded(x: Tensor, bound: float) -> Tensor:
+    """x within a bound that its dtype may not reach."""
+    bound = min(bound, torch.finfo(x.dtype).max)
+    return x.clamp(-bound, bound)
+
+
 class FeedForward(nn.Module):
     """x + norm(down(act(up(norm(x))))) * share."""
 
@@ -49,9 +55,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [T, V] -> [T, V]."""
-        y = self.pre_layer_norm(x.clamp(-self.bound, self.bound))
-        y = self.ffw_layer_2(self.act(self.ffw_layer_1(y))).clamp(-self.bound, self.bound)
-        return x + self.post_layer_norm(y) * self.share
+        y = self.pre_layer_norm(bounded(x, self.bound))
+        y = self.ffw_layer_2(self.act(self.ffw_layer_1(y)))
+        return x + self.post_layer_norm(bounded(y, self.bound)) * self.share
 
 
 class Attention(nn.Module):
@@ -119,7 +125,7 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [T, V] -> [T, V]."""
         y = F.glu(self.linear_start(self.pre_layer_norm(x)), -1)
-        y = self.depthwise_conv1d(y).clamp(-self.bound, self.bound)
+        y = bounded(self.depthwise_conv1d(y), self.bound)
         return x + self.linear_end(self.act(self.conv_norm(y)))
 
 
@@ -150,10 +156,10 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [T, V] -> [T, V]."""
         x = self.feed_forward1(x)
-        y = self.self_attn(self.norm_pre_attn(x.clamp(-self.bound, self.bound)))
-        x = x + self.norm_post_attn(y.clamp(-self.bound, self.bound))
+        y = self.self_attn(self.norm_pre_attn(bounded(x, self.bound)))
+        x = x + self.norm_post_attn(bounded(y, self.bound))
         x = self.feed_forward2(self.lconv1d(x))
-        return self.norm_out(x.clamp(-self.bound, self.bound))
+        return self.norm_out(bounded(x, self.bound))
 
 
 class Halving(nn.Module):
