@@ -25,7 +25,7 @@ REGISTRY = {
     "gemma2": Entry("Gemma2", "Gemma2ForCausalLM", "gemma2"),
     "gemma3_text": Entry("Gemma3", "Gemma3ForCausalLM", "gemma3"),
     "gemma3n_text": Entry("Gemma3n", "Gemma3nForCausalLM", "gemma3n"),
-    "gemma4_text": Entry("Gemma4", "Gemma4ForCausalLM", "gemma4_text"),
+    "gemma4_text": Entry("Gemma4", "Gemma4ForCausalLM", "gemma4"),
     "glm4": Entry("Glm4", "Glm4ForCausalLM", "glm4"),
     "glm4_moe": Entry("Glm4Moe", "Glm4MoeForCausalLM", "glm4moe"),
     "glm4_moe_lite": Entry("Glm4MoeLite", "Glm4MoeLiteForCausalLM", "glm4moelite"),
