@@ -18,6 +18,7 @@ from mistralrs.load.gguf_config import config_of
 from mistralrs.load.gguf_names import tensors_of
 from mistralrs.load.gguf_tokenizer import describe, tokenizer_of
 from mistralrs.load.hub import Repo, open_repo
+from mistralrs.load.matformer import sliced
 from mistralrs.load.plan import Budget, Wish
 from mistralrs.load.sentence import is_embedding_model
 from mistralrs.load.vocabulary import check_size, read_named, read_tokenizer
@@ -215,6 +216,10 @@ def wish(
         snapshots=settings.prefix_cache_n,
         page_size=page_size(settings),
         budget=budget(which, settings),
+        slice=sliced(
+            getattr(which, "matformer_config_path", None),
+            getattr(which, "matformer_slice_name", None),
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
 from mistralrs.load import fp8
 from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load.hub import Repo
+from mistralrs.load.matformer import refuse
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
 from mistralrs.load.trim import mapped, trim
@@ -111,6 +113,8 @@ def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -
         stored = inside_model(stored)
     apart = {name: t for name, t in stored.items() if name.startswith("encoder.")}
     spoken = {name: t for name, t in stored.items() if name not in apart}
+    if wish.slice is not None:
+        spoken = wish.slice.tensors(spoken, drawn.whole)
     tensors = complete(model, architecture.checkpoint(cfg, spoken) | apart, cfg)
     isq = Isq.plan(model, wish.isq, wish.experts)
     target = Target.of(wish, dtype)
@@ -129,6 +133,7 @@ class Drawn:
     model: Decoder
     cfg: Config  # of the text model
     reader: Config | None  # of the whole model, where it reads media
+    whole: Config  # of the text model before it was sliced
 
 
 def draw(raw: Mapping[str, Any], wish: Wish) -> Drawn:
@@ -137,12 +142,17 @@ def draw(raw: Mapping[str, Any], wish: Wish) -> Drawn:
     encoder = models.encoder(key)
     reader = None if encoder is None else media_config(raw, encoder)
     architecture = models.find(text_key(key, raw, encoder))
-    cfg = Config(reader.text.raw if reader else raw, architecture.defaults)
+    whole = Config(reader.text.raw if reader else raw, architecture.defaults)
+    cfg = whole
+    if wish.slice is not None:
+        if "activation_sparsity_pattern" not in architecture.defaults:
+            refuse(architecture.__name__)
+        cfg = Config({**whole.raw, **wish.slice.settings(whole)}, architecture.defaults)
     model = outline(architecture, cfg)
     if encoder and reader:
         adapt(model, encoder.adapters(reader))
         model.encoder = outline(encoder, reader)
-    return Drawn(model, cfg, reader)
+    return Drawn(model, cfg, reader, whole)
 
 
 def media_config(raw: Mapping[str, Any], encoder: type[Encoder]) -> Config:
@@ -186,9 +196,10 @@ def behead(model: Decoder) -> None:
     """Leave the head off, and let layers of equal shape share one cache: each fills it anew in every step."""
     del model.lm_head
     caches: dict[tuple[int, ...], Paged] = {}
+    owners = Counter(child for module in model.modules() for child in module.children())
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if isinstance(child, Paged):
+            if isinstance(child, Paged) and owners[child] == 1:  # others are read by later layers
                 shape = (child.heads, child.k_dim, child.v_dim, child.shared)
                 setattr(module, name, caches.setdefault(shape, child))
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from mistralrs.api.errors import OutOfMemoryError
 from mistralrs.load.config import Config
+from mistralrs.load.matformer import Slice
 from mistralrs.nn.cache import Paged, Seen, State
 from mistralrs.quant.formats import Format
 
@@ -40,6 +41,7 @@ class Wish:
     snapshots: int = 16  # recurrent states kept for reuse
     page_size: int = 32
     budget: Budget = Budget()
+    slice: Slice | None = None  # of a MatFormer
     embeds: bool = False  # texts in, vectors out: no head, and no cache from step to step
 
 

@@ -24,7 +24,8 @@ REGISTRY = {
     "gemma": Entry("Gemma", "GemmaForCausalLM", "gemma"),
     "gemma2": Entry("Gemma2", "Gemma2ForCausalLM", "gemma2"),
     "gemma3_text": Entry("Gemma3", "Gemma3ForCausalLM", "gemma3"),
-    "gemma4_text": Entry("Gemma4", "Gemma4ForCausalLM", "gemma4_text"),
+    "gemma3n_text": Entry("Gemma3n", "Gemma3nForCausalLM", "gemma3n"),
+    "gemma4_text": Entry("Gemma4", "Gemma4ForCausalLM", "gemma4"),
     "glm4": Entry("Glm4", "Glm4ForCausalLM", "glm4"),
     "glm4_moe": Entry("Glm4Moe", "Glm4MoeForCausalLM", "glm4moe"),
     "glm4_moe_lite": Entry("Glm4MoeLite", "Glm4MoeLiteForCausalLM", "glm4moelite"),
@@ -54,6 +55,7 @@ REGISTRY = {
 # Models that also read images or sounds: each file is an Encoder, which hangs on one of the models above.
 MEDIA = {
     "gemma3": Entry("Gemma3", "Gemma3ForConditionalGeneration", "gemma3"),
+    "gemma3n": Entry("Gemma3n", "Gemma3nForConditionalGeneration", "Gemma3n"),
     "gemma4": Entry("Gemma4", "Gemma4ForConditionalGeneration", "Gemma4"),
     "idefics2": Entry("Idefics2", "Idefics2ForConditionalGeneration", "idefics2"),
     "idefics3": Entry("Idefics3", "Idefics3ForConditionalGeneration", "idefics3"),

@@ -12,7 +12,13 @@ from mistralrs.nn.rope import Rope
 
 
 class Attention(nn.Module):
-    """`heads` query heads share `groups` key/value heads of `head_dim` features."""
+    """`heads` query heads share `groups` key/value heads of `head_dim` features.
+
+    One that does not write has no keys and values of its own: the model gives it the cache of an earlier layer.
+    """
+
+    k_proj: Linear
+    v_proj: Linear
 
     def __init__(
         self,
@@ -31,16 +37,17 @@ class Attention(nn.Module):
         softcap: float | None = None,
         sinks: bool = False,
         causal: bool = True,
+        writes: bool = True,
     ):
         super().__init__()
         self.q_proj = Linear(dim, heads * head_dim, bias)
-        self.k_proj = Linear(dim, groups * head_dim, bias)
-        self.v_proj = Linear(dim, groups * head_dim, bias)
+        for name in ("k_proj", "v_proj"):
+            self.register_module(name, Linear(dim, groups * head_dim, bias) if writes else None)
         self.o_proj = Linear(heads * head_dim, dim, out_bias)
         self.q_norm = qk_norm(head_dim) if qk_norm else None
-        self.k_norm = qk_norm(head_dim) if qk_norm else None
+        self.k_norm = qk_norm(head_dim) if qk_norm and writes else None
         self.sinks = empty(heads) if sinks else None
-        self.rope, self.head_dim = rope, head_dim
+        self.rope, self.head_dim, self.writes = rope, head_dim, writes
         self.cache = Paged(groups, head_dim, head_dim)
         self.rule: dict[str, Any] = dict(
             scale=scale or head_dim**-0.5, window=window, softcap=softcap, causal=causal

@@ -36,7 +36,7 @@ class Paged(nn.Module):
     def attend(
         self,
         q: Tensor,
-        k: Tensor,
+        k: Tensor | None,
         v: Tensor | None,
         batch: Batch,
         chunk: int | None = None,
@@ -44,9 +44,11 @@ class Paged(nn.Module):
     ) -> Tensor:
         """Append k, v [T, KV, D] (no v where it is shared) and attend causally: q [T, H, Dk] -> [T, H, Dv].
 
-        With a `chunk`, sequences are cut at its multiples, and each part sees itself only.
+        Without k, those of this batch are there already: an earlier layer wrote them. With a `chunk`, sequences
+        are cut at its multiples, and each part sees itself only.
         """
-        write(k, None if self.shared else v, self.k, self.v, batch)
+        if k is not None:
+            write(k, None if self.shared else v, self.k, self.v, batch)
         seen = batch if chunk is None else cut(batch, chunk, self.k.shape[2])
         out = attention(q, self.k, self.v, seen, **rule)
         for span in batch.joined:  # as sequences of their own, they are just not causal

@@ -244,8 +244,8 @@ def residual(
 
 def attention(plan: Plan, m: Attention, x: int, room: Room, run: Run) -> int:
     """Attention of the normed rows; the place of its output."""
-    if "chunk" in m.rule:
-        raise Unsuited  # the batch is cut for it in each step
+    if "chunk" in m.rule or not m.writes:
+        raise Unsuited  # the batch is cut for it in each step, or another layer's cache is read
     heads, groups = (p.weight.shape[0] // m.head_dim for p in (m.q_proj, m.k_proj))
     q, k, v = matmuls(plan, [m.q_proj, m.k_proj, m.v_proj], x, room)
     if m.q_norm is not None and m.k_norm is not None:

@@ -39,7 +39,12 @@ HEAD: Mapping[str, str] = {
     "Q8_1": "Q8_1",
     "F8Q8": "F8Q8",
 }
-ROUTERS = {"gate", "router", "shared_expert_gate"}  # small, and they decide too much
+ROUTERS = {
+    "gate",
+    "router",
+    "shared_expert_gate",
+    "modality_router",
+}  # small, and they decide too much
 
 
 def parse(text: str) -> Format:
