@@ -56,6 +56,7 @@ REFUSED = {
     "infinite": (b'{"messages": "x", "top_p": Infinity}', 400, "top_p"),
     "digits": (b'{"messages": "x", "seed": ' + b"9" * 5000 + b"}", 400, ""),
     "choices": (b'{"messages": "x", "n": 129}', 400, "128"),
+    "no choice": (b'{"messages": "x", "n": 0}', 400, "n: "),
     "alternatives": (b'{"messages": "x", "logprobs": true, "top_logprobs": 21}', 400, "20"),
     "grammar": (b'{"messages": "x", "grammar": {"type": "regex", "value": "("}}', 400, "regex"),
     "both": (

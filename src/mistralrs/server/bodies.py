@@ -39,7 +39,7 @@ class Sampling(BaseModel):
     max_tokens: StrictInt | None = Field(
         None, validation_alias=AliasChoices("max_tokens", "max_completion_tokens")
     )
-    n: StrictInt | None = None
+    n: Annotated[StrictInt, Field(ge=1)] | None = None  # the SDK has another name for it
     stop: StrictStr | list[StrictStr] | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
