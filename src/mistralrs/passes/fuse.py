@@ -29,8 +29,8 @@ from mistralrs.quant.plain import Plain
 
 def fuse(model: Decoder) -> "Decoder | Fused":
     """The model with its stages fused, as far as they can be. It shares every module and tensor with `model`."""
-    frame = type(model).forward, type(model).states, type(model).ends
-    return Fused(model) if frame == (Decoder.forward, Decoder.states, Decoder.ends) else model
+    frame = type(model).forward, type(model).states
+    return Fused(model) if frame == (Decoder.forward, Decoder.states) else model
 
 
 def forget(model: "Decoder | Fused") -> None:
@@ -176,7 +176,7 @@ def start(model: Decoder, run: Run) -> Plan:
 
 def end(model: Decoder, run: Run) -> Plan:
     """The plan of the last norm and the head."""
-    if type(model).head is not Decoder.head:
+    if (type(model).head, type(model).ends) != (Decoder.head, Decoder.ends):
         raise Unsuited
     plan, room = Plan(), Room()
     dim = len(known(model.model.norm).weight)
