@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from mistralrs import __version__
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -16,7 +18,7 @@ def doctor(as_json: bool) -> None:
     """
     from mistralrs.load.doctor import diagnose  # here, so that --help is quick
 
-    found = diagnose()
+    found = diagnose(__version__)
     if as_json:
         print(json.dumps(found, indent=2))
     else:

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mistralrs import __version__
-
 PACKAGES = (
     "torch", "numpy", "pillow", "tokenizers", "llguidance", "safetensors", "huggingface_hub", "jinja2",
     "click", "rich", "psutil",
@@ -60,14 +58,14 @@ def processor() -> tuple[str, list[str]]:
     return facts.get("model name", platform.machine()), [flag for flag in FLAGS if flag in flags]
 
 
-def system() -> dict[str, Any]:
-    """Interpreter, platform, processors, memory, threads, devices, versions of packages, folders."""
+def system(version: str) -> dict[str, Any]:
+    """Our version, interpreter, platform, processors, memory, threads, devices, versions of packages, folders."""
     import psutil
 
     name, flags = processor()
     extras = {extra: {p: installed(p) for p in packages} for extra, (_, packages) in EXTRAS.items()}
     return {
-        "mistralrs": __version__,
+        "mistralrs": version,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": name,
@@ -87,9 +85,9 @@ def system() -> dict[str, Any]:
 
 def kernels() -> dict[str, Any]:
     """Which of our kernels run on the CPU, which could, and with how many threads."""
-    from mistralrs import kernels
+    from mistralrs.kernels.native import describe
 
-    return kernels.describe()
+    return describe()
 
 
 def devices() -> list[dict[str, Any]]:
@@ -230,6 +228,6 @@ def examine(check: Callable[[], Check]) -> Check:
         return Check(name, "error", f"{type(error).__name__}: {error}")
 
 
-def diagnose() -> dict[str, Any]:
+def diagnose(version: str) -> dict[str, Any]:
     """The system, and the findings of every check."""
-    return {"system": system(), "checks": [asdict(examine(check)) for check in CHECKS]}
+    return {"system": system(version), "checks": [asdict(examine(check)) for check in CHECKS]}

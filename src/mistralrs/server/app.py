@@ -65,12 +65,12 @@ def machine() -> APIRouter:
     @router.get("/v1/system/info")
     def info() -> dict[str, Any]:
         """Describe the machine: versions, processor, memory, devices, kernels."""
-        return system()
+        return system(__version__)
 
     @router.post("/v1/system/doctor")
     def doctor() -> dict[str, Any]:
         """Describe the machine and check what could stand in the way of a model."""
-        return diagnose()
+        return diagnose(__version__)
 
     return router
 
