@@ -37,6 +37,16 @@ def test_plain(http):
     assert 'tokens_total{kind="completion"}' in shown
 
 
+def test_machine(http):
+    info = http.get("/v1/system/info").json()
+    found = http.post("/v1/system/doctor").json()
+    assert info["packages"]["torch"]
+    assert found["system"]["packages"] == info["packages"]
+    names = {check["name"] for check in found["checks"]}
+    assert names >= {"packages", "device", "cpu_kernels", "memory", "disk_space"}
+    assert all(check["status"] in ("ok", "warn", "error") for check in found["checks"])
+
+
 REFUSED = {
     "no JSON": (b"{", 400, "not valid JSON"),
     "bytes": (b"\xff\xfe", 400, ""),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from mistralrs import __version__
 from mistralrs.aio import AsyncRunner
 from mistralrs.api.errors import MistralRsError
+from mistralrs.load.doctor import diagnose, system
 from mistralrs.server import anthropic, chat, document, errors, models, page, responses, tune
 from mistralrs.server.guard import Guard, Limits
 from mistralrs.server.metrics import Metrics
@@ -37,6 +38,7 @@ def build(
     app.add_exception_handler(Exception, errors.on_crash)
     app.include_router(chat.routes(runner, metrics))
     app.include_router(tune.routes(runner))
+    app.include_router(machine())
     app.include_router(models.routes(runner))
     app.include_router(responses.routes(runner, metrics))
     app.include_router(anthropic.routes(runner, metrics))
@@ -54,6 +56,23 @@ def build(
             allow_headers=["*"],  # official clients send several of their own
         )  # fmt: skip
     return app
+
+
+def machine() -> APIRouter:
+    """Return the routes about the machine."""
+    router = APIRouter(tags=["System"])
+
+    @router.get("/v1/system/info")
+    def info() -> dict[str, Any]:
+        """Describe the machine: versions, processor, memory, devices, kernels."""
+        return system(__version__)
+
+    @router.post("/v1/system/doctor")
+    def doctor() -> dict[str, Any]:
+        """Describe the machine and check what could stand in the way of a model."""
+        return diagnose(__version__)
+
+    return router
 
 
 def plain(app: FastAPI, metrics: Metrics) -> None:
