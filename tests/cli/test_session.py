@@ -112,6 +112,10 @@ def test_interrupt_stops_the_answer_alone(person: Person) -> None:
 
 
 def test_interrupt_at_the_prompt_ends(person: Person) -> None:
-    time.sleep(0.5)  # Python's readline misses a signal between showing the prompt and waiting
-    person.type("\x03")
+    deadline = time.monotonic() + WAIT
+    while person.program.poll() is None and time.monotonic() < deadline:
+        person.type(
+            "\x03"
+        )  # again: Python's readline misses a signal between showing the prompt and waiting
+        time.sleep(0.5)
     assert person.close() == 0
