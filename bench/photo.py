@@ -31,13 +31,17 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         dict(size={"shortest_edge": 336}, crop_size=336),
     ),
     "Gemma 3": ("gemma3", dict(mm_tokens_per_image=256), dict(size=dict(height=896, width=896))),
+    "Gemma 3n": ("gemma3n", {}, dict(size=dict(height=768, width=768))),
     "Gemma 4": ("gemma4", {}, {}),
     "Idefics 2": ("idefics2", {}, dict(do_image_splitting=True)),
     "Idefics 3": ("idefics3", dict(vision_config=dict(image_size=364, patch_size=14)), {}),
     "LFM 2 VL": ("lfm2_vl", {}, {}),
     "Llama 3.2 Vision": ("mllama", {}, dict(size=dict(height=560, width=560))),  # rows of 1601
     "Llama 4": ("llama4", dict(vision_config=dict(image_size=336)), {}),
+    "MiniCPM-o 2.6": ("minicpmo", {}, {}),
     "Mistral Small 3.1": ("mistral3", {}, dict(size={"longest_edge": 1540})),
+    "Phi 3.5 vision": ("phi3_v", {}, dict(num_crops=4)),
+    "Phi 4 multimodal": ("phi4mm", {}, {}),
     "Qwen 2 VL, 2.5 VL": ("qwen2_vl", {}, QWEN),
     "Qwen 3 VL": (
         "qwen3_vl",
