@@ -94,7 +94,7 @@ def test_rewritten(name: str) -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [{"uniqueItems": True}, {"not": {"pattern": "a"}}, {"not": {}}, {"contains": 0 > 1}],
+    [{"uniqueItems": True}, {"not": {"pattern": "a"}}, {"not": {}}, {"contains": False}],
     ids=str,
 )
 def test_what_has_no_other_words_stays_refused(schema: Any) -> None:
