@@ -77,6 +77,8 @@ def arguments(example: str, folder: Path) -> list[str]:
     """What an example needs that cannot do with the demo model: a tiny random one that reads images."""
     if example == "examples/audio.py":
         return heard(folder)
+    if example == "examples/video.py":
+        return seen_moving(folder)
     if example != "examples/vision.py":
         return []
     from tests.models.media import case, llava
@@ -84,6 +86,16 @@ def arguments(example: str, folder: Path) -> list[str]:
     model = case.save(llava.CASES[""], case.reference(llava.CASES[""]), folder / "model")
     case.picture(80, 60).save(folder / "photo.png")
     return [str(model), str(folder / "photo.png")]
+
+
+def seen_moving(folder: Path) -> list[str]:
+    """A tiny random model that sees films, and one."""
+    from tests.models.media import case, qwen3_vl
+
+    row = qwen3_vl.CASES["video"]
+    model = case.save(row, case.reference(row), folder / "model")
+    (folder / "film.png").write_bytes(case.animation(case.film(8, 80, 60), 2))
+    return [str(model), str(folder / "film.png")]
 
 
 def heard(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """AsyncRunner: the Runner for an event loop. Canceling a task cancels its request."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from os import PathLike
 from typing import Any, TypeVar
@@ -29,8 +29,8 @@ class AsyncChatStream(AsyncIterator[ChatCompletionChunkResponse]):
         self._chat = chat
         self._chunks = chat.chunks_async()
 
-    async def __anext__(self) -> ChatCompletionChunkResponse:
-        return await anext(self._chunks)
+    def __anext__(self) -> Awaitable[ChatCompletionChunkResponse]:
+        return self._chunks.__anext__()
 
     async def aclose(self) -> None:
         """Cancel what is not finished."""

@@ -39,15 +39,35 @@ class Mailbox:
             self.listener = listener
 
 
+class Inbox:
+    """What has come for one task of an event loop; everything here happens on its thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.items: deque[Item] = deque()
+        self.arrival: asyncio.Future[None] | None = None  # while the task waits
+
+    def put(self, item: Item) -> None:
+        """Deliver."""
+        self.items.append(item)
+        if self.arrival is not None and not self.arrival.done():
+            self.arrival.set_result(None)
+
+    async def wait(self, seconds: float | None) -> None:
+        """Return when something is here; TimeoutError if nothing comes."""
+        self.arrival = self.loop.create_future()
+        await (self.arrival if seconds is None else asyncio.wait_for(self.arrival, seconds))
+
+
 class Post:
     """What the engine hands to one event loop: the loop wakes up once for all that is there by then."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = weakref.ref(loop)
-        self.waiting: deque[tuple[asyncio.Queue[Item], Item]] = deque()
+        self.waiting: deque[tuple[Inbox, Item]] = deque()
         self.due = False  # the loop was told
 
-    def put(self, inbox: "asyncio.Queue[Item]", item: Item) -> None:
+    def put(self, inbox: Inbox, item: Item) -> None:
         """Leave an item, on the engine's thread."""
         self.waiting.append((inbox, item))
         if not self.due:
@@ -70,7 +90,7 @@ class Post:
         self.due = False  # first: what comes from now on may need another wake-up
         while self.waiting:
             inbox, item = self.waiting.popleft()
-            inbox.put_nowait(item)
+            inbox.put(item)
 
 
 class Posts:
@@ -132,16 +152,18 @@ class Call:
     def pieces_async(self, whole: bool = False) -> AsyncIterator[Piece]:
         """`pieces` for the running event loop."""
         loop = asyncio.get_running_loop()
-        inbox: asyncio.Queue[Item] = asyncio.Queue()
+        inbox = Inbox(loop)
         deliver = partial(self.posts.of(loop).put, inbox)
         self.mailbox.listen(gathered(self.left, deliver) if whole else deliver)
         return self.received_async(inbox)
 
-    async def received_async(self, inbox: "asyncio.Queue[Item]") -> AsyncIterator[Piece]:
+    async def received_async(self, inbox: Inbox) -> AsyncIterator[Piece]:
         """The pieces of an inbox."""
         try:
             while self.left:
-                yield self.take(await asyncio.wait_for(inbox.get(), self.remaining()))
+                while not inbox.items:
+                    await inbox.wait(self.remaining())
+                yield self.take(inbox.items.popleft())
         except (TimeoutError, asyncio.TimeoutError):
             raise self.late() from None
         finally:

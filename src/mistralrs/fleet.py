@@ -22,6 +22,7 @@ from mistralrs.api.errors import (
     RequestTimeoutError,
 )
 from mistralrs.api.strict import did_you_mean
+from mistralrs.api.which import Which
 from mistralrs.embedder import Embedder
 from mistralrs.load.trim import trim
 from mistralrs.loaders import Modalities, Model
@@ -60,8 +61,8 @@ class Slot:
     loading waits for an unloading that has begun. So there are never two copies of a model.
     """
 
-    def __init__(self, id: str, make: Callable[[], Model]):
-        self.id, self.make = id, make
+    def __init__(self, id: str, source: Which, make: Callable[[], Model]):
+        self.id, self.source, self.make = id, source, make
         self.name = id  # the hub id or folder, once it is known
         self.modalities: Modalities | None = None  # known when it was loaded once
         self.changed = threading.Condition()  # guards what follows
@@ -115,7 +116,7 @@ class Slot:
             if self.end is not None:
                 raise self.end()
             if self.loading is None and self.model is not None and not self.unloading:
-                return done()
+                return HERE
             if self.loading is None:
                 self.loading = begun()
                 threading.Thread(target=self.reload, name="mistralrs-load", daemon=True).start()
@@ -193,9 +194,9 @@ class Fleet:
         self.lock = threading.Lock()  # of those who change it
         self.end = False
 
-    def add(self, id: str, make: Callable[[], Model]) -> None:
+    def add(self, id: str, source: Which, make: Callable[[], Model]) -> None:
         """Load a model under a new id; raises what the loader raises, and is then as before."""
-        slot = Slot(check.name("model_id", id), make)
+        slot = Slot(check.name("model_id", id), source, make)
         self.insert(slot)
         try:
             slot.load()
@@ -324,6 +325,9 @@ def done() -> "Future[None]":
     future: Future[None] = Future()
     future.set_result(None)
     return future
+
+
+HERE = done()  # of every model that is loaded
 
 
 def failed(id: str, error: BaseException) -> MistralRsError:

@@ -18,6 +18,7 @@ from mistralrs.load.gguf_config import config_of
 from mistralrs.load.gguf_names import tensors_of
 from mistralrs.load.gguf_tokenizer import describe, tokenizer_of
 from mistralrs.load.hub import Repo, open_repo
+from mistralrs.load.matformer import sliced
 from mistralrs.load.plan import Budget, Wish
 from mistralrs.load.sentence import is_embedding_model
 from mistralrs.load.vocabulary import check_size, read_named, read_tokenizer
@@ -144,12 +145,13 @@ def own_text(file: Gguf, tokenizer_json: str | None) -> Text:
 def placer_of(
     built: Built, text: Text, template: ChatTemplate | None, max_edge: int | None
 ) -> Placer | None:
-    """What places images and sounds in the prompts of a model that reads them."""
+    """What places images, sounds and films in the prompts of a model that reads them."""
     encoder = built.model.encoder
     if encoder is None:
         return None
     processor = read_config(text.find("processor_config.json"))
     own = read_config(text.find("preprocessor_config.json"))
+    films = read_config(text.find("video_preprocessor_config.json"))
     seen, heard = (
         {**processor, **(processor.get(name) or {}), **own}
         for name in ("image_processor", "feature_extractor")
@@ -158,6 +160,10 @@ def placer_of(
         made = {
             "image": encoder.processor(built.media, seen),
             "audio": encoder.listener(built.media, heard),
+            "video": encoder.watcher(
+                built.media,
+                {**seen, "video": {**(processor.get("video_processor") or {}), **films}},
+            ),
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, MistralRsError):
@@ -172,6 +178,7 @@ def placer_of(
         template,
         encoder.positions,
         max_edge,
+        adapter=encoder.adapter,
     )
 
 
@@ -183,7 +190,7 @@ def assemble(
     eos = eos_ids(text.tokenizer, text.config, text.generation, built.raw or built.cfg.raw)
     rows, seed = built.cfg.vocab_size, settings.seed or 0
     if text.tokenizer.size > rows:
-        check_size(text.tokenizer.inner, rows, id)
+        check_size(text.tokenizer.inner, built.model.model.embed_tokens.weight.shape[0], id)
     placer = placer_of(built, text, template, max_edge)
     prompter = Prompter(text.tokenizer, template, eos, built.plan.context, seed, rows, placer)
     return Pipeline(
@@ -209,6 +216,10 @@ def wish(
         snapshots=settings.prefix_cache_n,
         page_size=page_size(settings),
         budget=budget(which, settings),
+        slice=sliced(
+            getattr(which, "matformer_config_path", None),
+            getattr(which, "matformer_slice_name", None),
+        ),
     )
 
 

@@ -30,7 +30,7 @@ from mistralrs.passes.isq import parse
 from mistralrs.prompt.build import Prompter
 from mistralrs.prompt.grammar import Grammars, Matcher
 from mistralrs.stream.format import Format
-from mistralrs.stream.response import ChatReply, CompletionReply, Cost, Header
+from mistralrs.stream.response import FREE, ChatReply, CompletionReply, Cost, Header
 from mistralrs.stream.text import TextStream
 
 log = logging.getLogger("mistralrs")
@@ -111,15 +111,15 @@ class Pipeline:
         """An engine over the loaded model."""
         built = self.built
         device = torch.device(built.plan.device)
-        encode = built.model.encoder.encode if built.model.encoder else None
+        encode = built.model.encode if built.model.encoder else None
         body = Body(self.fused, device, built.salt, built.copy, encode)
         return Engine(body, self.limits)
 
     @property
     def modalities(self) -> dict[str, list[str]]:
         """What it reads and writes."""
-        images = ["image"] if self.built.model.encoder else []
-        return {"input": ["text", *images], "output": ["text"]}
+        media = self.prompter.placer.processors if self.prompter.placer else ()
+        return {"input": ["text", *media], "output": ["text"]}
 
     def chat(self, request: ChatCompletionRequest, timeout: float | None) -> "Chat":
         """Check a chat request and make it ready to run."""
@@ -251,7 +251,7 @@ class Chat:
 
     def said(self, piece: Piece) -> list[ChatCompletionChunkResponse]:
         """The chunks of one piece."""
-        return self.reply.chunks(piece, cost(self.call.job))
+        return self.reply.chunks(piece, cost(self.call.job) if piece.finish else FREE)
 
 
 @dataclass(frozen=True)

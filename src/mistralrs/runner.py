@@ -297,6 +297,10 @@ class Runner:
         """What a model reads and writes, as `{"input": ["text", "image"], "output": ["text"]}`; None until loaded."""
         return self._fleet.find(model_id).modalities
 
+    def source(self, model_id: str | None = None) -> Which:
+        """What a model was loaded from, as it was given."""
+        return self._fleet.find(model_id).source
+
     def occupancy(self, model_id: str | None = None) -> Occupancy | None:
         """What the engine of a model is busy with now; None for one that is not loaded or writes no text."""
         model = self._fleet.find(model_id).model
@@ -350,7 +354,7 @@ class Runner:
 
     def _add(self, which: Which, model_id: str | None, settings: Settings) -> str:
         id = loaders.name_of(which) if model_id is None else model_id
-        self._fleet.add(id, lambda: loaders.load(which, settings))
+        self._fleet.add(id, which, lambda: loaders.load(which, settings))
         return id
 
     def _chat(

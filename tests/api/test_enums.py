@@ -13,7 +13,8 @@ MEMBERS = {
         Qwen2=qwen2 Gemma2=gemma2 GLM4=glm4 Starcoder2=starcoder2 Phi3_5MoE=phi3.5moe
         DeepseekV2=deepseekv2 DeepseekV3=deepseekv3 Qwen3=qwen3 Qwen3Moe=qwen3moe SmolLm3=smollm3
         GraniteMoeHybrid=granitemoehybrid GptOss=gptoss GLM4Moe=glm4moe GLM4MoeLite=glm4moelite
-        Qwen3Next=qwen3next Lfm2=lfm2 Lfm2Moe=lfm2_moe""",
+        Qwen3Next=qwen3next Lfm2=lfm2 Lfm2Moe=lfm2_moe
+        Gemma3n=gemma3n Gemma4=gemma4 Qwen3_5=qwen3_5""",
     "VisionArchitecture": """Phi3V=phi3v Idefics2=idefics2 LLaVaNext=llava-next LLaVANext=llava-next
         LLaVa=llava LLaVA=llava VLlama=vllama Qwen2VL=qwen2vl Idefics3=idefics3 MiniCpmO=minicpmo
         Phi4MM=phi4mm Qwen2_5VL=qwen2_5vl Gemma3=gemma3 Mistral3=mistral3 Llama4=llama4

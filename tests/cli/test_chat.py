@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mistralrs.cli.chat import Chat, interpret
+from mistralrs.cli.chat import Chat, attach, interpret, part
 
 SETTINGS = [
     ("/temperature 0.5", {"temperature": 0.5}),
@@ -55,32 +55,39 @@ def test_system_and_clear() -> None:
     assert chat.request().messages[0] == {"role": "system", "content": "Be brief."}
 
 
-def test_images_go_with_the_next_message(tmp_path: Path) -> None:
-    chat, picture = Chat(), tmp_path / "a.png"
-    picture.touch()
-    interpret(chat, f"/image {picture}")
+@pytest.mark.parametrize("kind", ["image", "audio", "video"])
+def test_media_go_with_the_next_message(kind: str, tmp_path: Path) -> None:
+    chat, file = Chat(), tmp_path / "a.x"
+    file.touch()
+    interpret(chat, f"/{kind} {file}")
     chat.say("user", "hi")
     chat.say("user", "again")
     first, second = (message["content"] for message in chat.messages)
-    assert first[0] == {"type": "image_url", "image_url": {"url": str(picture)}}
+    assert first[0] == {"type": f"{kind}_url", f"{kind}_url": {"url": str(file)}}
     assert (first[1]["text"], second) == ("hi", "again")
-    assert interpret(chat, "/image") == "image takes a file or a URL"
-    assert interpret(chat, "/image b.png") == "there is no file 'b.png'"
+    assert interpret(chat, f"/{kind}") == f"{kind} takes a file or a URL"
+    assert interpret(chat, f"/{kind} b.x") == "there is no file 'b.x'"
 
 
-def test_images_that_a_message_names(tmp_path: Path) -> None:
+def test_what_waits_is_told(tmp_path: Path) -> None:
+    chat = Chat(media=[part("image", "http://h/a.png")])
+    assert attach("audio")(chat, "http://h/b.wav").endswith("http://h/a.png, http://h/b.wav")
+
+
+def test_media_that_a_message_names(tmp_path: Path) -> None:
     picture = tmp_path / "a.JPEG"
     picture.touch()
-    text = f"Compare {picture}, http://h/b.webp?, missing.png and notes.txt"
+    text = f"Compare {picture}, http://h/b.webp?, missing.png, http://h/c.FLAC and notes.txt"
     chat = Chat()
     chat.say("user", text)
-    chat.finds_images = True
+    chat.finds_media = True
     chat.say("user", text)
     plain, seen = (message["content"] for message in chat.messages)
     assert plain == text
-    assert [part["type"] for part in seen] == ["image_url", "image_url", "text"]
+    assert [part["type"] for part in seen] == ["image_url", "image_url", "audio_url", "text"]
     assert seen[0]["image_url"]["url"] == str(picture)
     assert seen[1]["image_url"]["url"] == "http://h/b.webp"
+    assert seen[2]["audio_url"]["url"] == "http://h/c.FLAC"
 
 
 def test_help_names_every_command() -> None:

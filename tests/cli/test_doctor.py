@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mistralrs import __version__
-from mistralrs.cli import doctor
+from mistralrs.load import doctor
 
 
 def test_json(call: Any) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from mistralrs.api.errors import ContextLengthError, EngineError
 from mistralrs.cli.answer import Answer, Screen, show
 from tests.cli.conftest import Stream, chunk
+from tests.models.media import case, voxtral
 
 YES = [chunk("ye"), chunk("s", finish="stop")]
 
@@ -28,13 +30,50 @@ def test_one_shot_streams_only_the_answer(fake: Any, call: Any) -> None:
     assert fake.streams[0].closed
 
 
-def test_images_are_shown_with_the_first_message(fake: Any, call: Any) -> None:
-    fake.answers = [YES]
-    code, _, _ = call("run", "-i", "hi", "--image", "a.png", "--image", "http://b/c")
-    assert code == 0
+def test_media_come_with_the_first_message(fake: Any, call: Any, tmp_path: Path) -> None:
+    fake.answers, picture = [YES], tmp_path / "a.png"
+    picture.touch()
+    options = (
+        "--image",
+        str(picture),
+        "--image",
+        "http://b/c",
+        "--audio",
+        "http://b/d",
+        "--video",
+        "http://b/e",
+    )
+    assert call("run", "-i", "hi", *options)[0] == 0
     parts = fake.requests[0].messages[0]["content"]
-    assert [part["type"] for part in parts] == ["image_url", "image_url", "text"]
-    assert [part["image_url"]["url"] for part in parts[:2]] == ["a.png", "http://b/c"]
+    assert [part["type"] for part in parts] == [
+        "image_url",
+        "image_url",
+        "audio_url",
+        "video_url",
+        "text",
+    ]
+    assert [part["image_url"]["url"] for part in parts[:2]] == [str(picture), "http://b/c"]
+    assert parts[2]["audio_url"]["url"] == "http://b/d"
+
+
+def test_a_model_that_hears(call: Any, capsys: Any, tmp_path: Path) -> None:
+    """A tiny random Voxtral continues other sounds in other ways, and the same alike."""
+    model = case.save(voxtral.CASES[""], case.reference(voxtral.CASES[""]), tmp_path / "model")
+    heard: dict[str, str] = {}
+    capsys.readouterr()  # the bar of saving it
+    for name, seconds in (("a", 1.0), ("again", 1.0), ("b", 0.4)):
+        file = tmp_path / f"{name}.flac"
+        soundfile.write(file, case.sound(seconds), 16000)
+        options = ("-m", str(model), "--temperature", "0", "--max-tokens", "8")
+        code, heard[name], err = call("run", *options, "-i", "hi", "--audio", str(file))
+        assert (code, err) == (0, "")
+    assert heard["a"] == heard["again"] != heard["b"]
+
+
+def test_a_model_that_does_not_hear(call: Any) -> None:
+    code, out, err = call("run", "-i", "hi", "--audio", "data:audio/wav;base64,AAAA")
+    assert (code, out) == (1, "")
+    assert "this model reads only text" in err
 
 
 @pytest.mark.parametrize("arguments", [("-v", "run", "-i", "hi"), ("run", "-v", "-i", "hi")])
@@ -127,6 +166,9 @@ WRONG = [
     (["run", "--max-image-length", "9", "-f", "x.gguf"], 2, "max_image_length has no effect"),
     (["run", "--lora", "a", "--xlora", "b"], 2, "exclude each other"),
     (["run", "--mcp-config", "missing.json"], 2, "missing.json cannot be read"),
+    (["run", "-i", "hi", "--image", "no.png"], 2, "--image no.png: there is no such file"),
+    (["run", "-i", "hi", "--audio", "no.wav"], 2, "--audio no.wav: there is no such file"),
+    (["serve", "-p", "70000"], 2, "70000"),
     (["run", "--log", "no/such/folder"], 2, "cannot be written"),
 ]
 

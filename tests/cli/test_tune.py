@@ -1,110 +1,17 @@
-"""`mistralrs tune`: sizes against loaded models, and what is recommended."""
+"""`mistralrs tune`: what it prints, writes and refuses. `tests/load/test_advise.py` has the figures."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import transformers
 
 from mistralrs.api.config_file import read
-from mistralrs.cli import tune
-from mistralrs.cli.tune import CANDIDATES, PREFERRED, Machine, candidate, recommend
-from mistralrs.load.build import build
-from mistralrs.load.estimate import Estimate, estimates
-from mistralrs.load.explain import explain
-from mistralrs.load.hub import open_repo
-from mistralrs.load.plan import Wish
-from mistralrs.passes.isq import parse
-from tests.models.case import SIZES
-from tests.models.media import case, llava, qwen2_vl
-
-GB = 1 << 30
-WIDE = SIZES | dict(hidden_size=512, intermediate_size=1024, vocab_size=2048)
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", {}),
-    "tied": ("Qwen3", dict(tie_word_embeddings=True, head_dim=64)),
-    "experts": ("Mixtral", dict(num_local_experts=4)),
-    "odd rows": ("Qwen2", dict(intermediate_size=1056)),
-}
-
-
-@pytest.fixture(params=MODELS)
-def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A random model, large enough for its norms not to matter."""
-    prefix, own = MODELS[request.param]
-    config = getattr(transformers, f"{prefix}Config")(**WIDE | own)
-    model = getattr(transformers, f"{prefix}ForCausalLM")(config).to(torch.bfloat16)
-    model.save_pretrained(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize("isq", ["none", "q8_0", "q4k"])
-def test_sizes_are_those_of_the_loaded_model(isq: str, checkpoint: Path) -> None:
-    """The sum over matrices that were really made. `bench/memory.py` compares with the memory of a process."""
-    wish = Wish(device=torch.device("cpu"), sequences=1, isq=None if isq == "none" else parse(isq))
-    repo = open_repo(str(checkpoint))
-    (said,) = estimates(repo, wish, [wish.isq])
-    loaded = explain("", build(repo, wish), None, None)
-    assert said.weights == pytest.approx(loaded.bytes, rel=0.02)
-    assert said.per_token == loaded.token_bytes
-
-
-@pytest.mark.parametrize("family", [llava, qwen2_vl])
-def test_sizes_of_a_model_that_sees(family: Any, tmp_path: Path) -> None:
-    """Exact: every parameter of the text model and of the encoder counts."""
-    folder = case.save(family.CASES[""], case.reference(family.CASES[""]), tmp_path / "model")
-    wish, repo = Wish(device=torch.device("cpu"), sequences=1), open_repo(str(folder))
-    built = build(repo, wish)
-    loaded = sum(p.nbytes for p in built.model.parameters())
-    loaded += explain("", built, None, None).bytes
-    assert estimates(repo, wish, [None])[0].weights == loaded
-
-
-def room(gigabytes: float) -> Machine:
-    return Machine("cpu", 16 * GB, int(gigabytes * GB))
-
-
-BYTES = dict(zip(CANDIDATES, (16, 8.5, 6.6, 5.6, 4.6, 3.6, 3.1)))
-CHOICES = [
-    ("balanced", 20, "q6k"),
-    ("quality", 20, "q8_0"),
-    ("fast", 20, "q4k"),
-    ("balanced", 6, "q5k"),
-    ("quality", 4, "q3k"),
-    ("fast", 3.2, "q2k"),
-]
-
-
-def candidates(free: float) -> list[tune.Candidate]:
-    return [
-        candidate(name, size, Estimate(int(size * GB), 0, 1 << 14, 8192), room(free))
-        for name, size in BYTES.items()
-    ]
-
-
-@pytest.mark.parametrize(("profile", "free", "expected"), CHOICES)
-def test_profiles(profile: str, free: float, expected: str) -> None:
-    assert recommend(candidates(free), list(PREFERRED[profile])).isq == expected
-
-
-def test_context_room() -> None:
-    fits, tight, none = candidates(8.6)[2], candidates(6.7)[2], candidates(6.6)[2]
-    assert (fits.max_context_tokens, fits.context_is_model_max, fits.fit_status) == (
-        8192,
-        True,
-        "fits",
-    )
-    assert (tight.max_context_tokens, tight.context_is_model_max) == (6553, False)
-    assert (none.max_context_tokens, none.fit_status) == (0, "too-large")
-    assert [one.quality for one in candidates(20)] == [
-        "baseline", "near-lossless", "good", "good", "acceptable", "degraded", "degraded",
-    ]  # fmt: skip
+from mistralrs.load.advise import CANDIDATES
 
 
 def test_nothing_fits(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistralrs.load.plan.memory", lambda device: (GB, 1 << 20))
+    monkeypatch.setattr("mistralrs.load.advise.memory", lambda device: (1 << 30, 1 << 20))
     code, out, err = call("tune")
     assert (code, out) == (1, "")
     assert "no quantization of this model fits" in err

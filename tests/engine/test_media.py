@@ -1,5 +1,7 @@
 """Rows of media in batches: kept within a budget, joined runs never cut, positions with three axes."""
 
+import sys
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from mistralrs.engine.media import Encoded
 from mistralrs.engine.memory import Pages
 from mistralrs.engine.scheduler import Scheduler, Turn
 from mistralrs.engine.sequence import Job, Sequence
-from mistralrs.nn.media import Media, runs
+from mistralrs.nn.media import Media, runs, views
 
 
 def medium(number: int, rows: int, joined: bool = False) -> Media:
@@ -34,11 +36,11 @@ def test_the_budget_holds_the_latest():
     for n in (0, 1, 2, 0, 3, 0, 1):  # 3 sends 1 away, 1 sends 2 away
         assert torch.equal(encoded.rows(media[n]), encode(media[n]))
     assert calls == [0, 1, 2, 3, 1]
-    assert list(encoded.kept) == [3, 0, 1]
+    assert list(encoded.kept) == [(3,), (0,), (1,)]
     assert encoded.size == 240
     large = medium(9, 100)
     assert len(encoded.rows(large)) == 100
-    assert list(encoded.kept) == [9]
+    assert list(encoded.kept) == [(9,)]
 
 
 def test_runs():
@@ -61,6 +63,64 @@ def test_rows_of_several_sequences_in_one_batch():
         ([7, 8], [[3, 0], [3, 1]]),
     ]
     assert built.joined == ()
+
+
+def beside(number: int, rows: int) -> Media:
+    return Media(number, {}, rows, token=77)
+
+
+def shown(media: Media) -> torch.Tensor:
+    """Keys and values of two layers for one head: rows of 5 positions."""
+    return torch.full((media.rows, 2, 2, 1, 5, 8), media.number)
+
+
+def test_views():
+    a, b, c = beside(3, 4), beside(7, 1), medium(8, 2)
+    tokens = [1, *a.ids, 2, *c.ids, *b.ids, *a.ids, *a.ids, 3, 4]
+    found = views(tokens, {m.number: m for m in (a, b, c)})
+    assert [(v.first, v.end, [m.number for m in v.group], v.rows) for v in found] == [
+        (1, 5, [3], 4),
+        (5, 6, [7, 3, 3], 1),
+        (6, 7, [7, 3, 3], 5),
+        (7, sys.maxsize, [7, 3, 3], 9),
+    ]
+    assert views([1, *c.ids], {8: c}) == []
+
+
+def test_what_rows_of_a_batch_see():
+    a, b = beside(3, 4), beside(7, 1)
+    one, other = sequence([1, 2, *a.ids, *b.ids, 5], a, b), sequence([6, 7])
+    last = sequence([*b.ids, 9], b)
+    one.computed, last.computed = 1, 2
+    last.append(5)
+    turns = [Turn(one, 4), Turn(other, 2), Turn(last, 1)]
+    built = batch.build(turns, torch.device("cpu"), Encoded(shown).rows)
+    assert built.tokens.tolist() == [2, 77, 77, 5, 6, 7, 5]
+    assert built.media == ()
+    assert [(s.first, s.end, s.starts.tolist(), s.lengths.tolist()) for s in built.sights] == [
+        (1, 2, [0, 1], [20]),
+        (2, 4, [0, 2], [25]),
+        (6, 7, [0, 1], [5]),
+    ]
+    assert [s.pages.tolist() for s in built.sights] == [[[0, 1, 2, 3]], [[0, 1, 2, 3, 4]], [[0]]]
+    assert [s.states[:, 0, 0, 0, 0, 0].tolist() for s in built.sights[1:]] == [[3, 3, 3, 3, 7], [7]]
+
+
+def test_what_a_sequence_sees_is_not_encoded_again():
+    calls = []
+    encoded = Encoded(lambda m: calls.append(m.number) or shown(m), budget=1)
+    media = [beside(n, 2) for n in range(3)]
+    running = [sequence([*m.ids, 5], m) for m in media]
+    for _ in range(3):
+        batch.build([Turn(s, 2) for s in running], torch.device("cpu"), encoded.rows)
+    assert calls == [0, 1, 2]
+    del running[0]  # it ended, and what it saw is gone with it
+    again = sequence([*media[0].ids, 5], media[0])
+    batch.build([Turn(s, 2) for s in (*running, again)], torch.device("cpu"), encoded.rows)
+    assert calls == [0, 1, 2, 0]
+    encoded.clear()
+    batch.build([Turn(s, 2) for s in running], torch.device("cpu"), encoded.rows)
+    assert calls == [0, 1, 2, 0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,20 @@ def test_other_page_sizes(isa, page):
     )
 
 
+@pytest.mark.parametrize("fresh", [1, 3000])
+def test_pages_as_large_as_the_tile_of_an_image(isa, fresh):
+    """Cross-attention: keys that no query belongs to, few or many queries, pages among those of other layers."""
+    q, keys, values, batch = filled([0], [3202], 4, 1, 24, 24, torch.bfloat16, 1601)
+    q, batch.starts = q[:fresh], torch.tensor([0, fresh]).int()
+    batch.lengths -= 1601
+    rule = {"scale": 0.2, "causal": False}
+    got, want = attention(q, keys, values, batch, **rule), reference(q, keys, values, batch, **rule)
+    torch.testing.assert_close(got.double(), want, rtol=2e-5, atol=5e-6)
+    if fresh == 1:
+        among = [torch.stack((side.flip(0), side), 1)[:, 1] for side in (keys, values)]
+        assert torch.equal(got, attention(q, *among, batch, **rule))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_values_that_are_a_view_of_the_keys(isa, dtype):
     q, keys, _, batch = filled([40, 0], [3, 65], 16, 1, 72, 64, dtype)

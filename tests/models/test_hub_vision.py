@@ -8,6 +8,7 @@ from mistralrs import models
 from mistralrs.load.build import media_config, text_key
 from mistralrs.load.config import Config, architecture_of
 from mistralrs.nn.checkpoint import Lazy
+from tests.models import timm_tower
 
 CLIP = dict(
     hidden_size=1024, image_size=336, intermediate_size=4096, model_type="clip_vision_model", num_attention_heads=16,
@@ -149,6 +150,17 @@ HUB = {
             projector_input_dim=4096, projector_output_dim=4096, rope_theta=10000, vision_output_dim=4096,
         ),
     ),
+    "Llama-3.2-11B-Vision-Instruct": dict(
+        architectures=["MllamaForConditionalGeneration"], model_type="mllama", image_token_index=128256,
+        text_config=dict(
+            model_type="mllama_text_model", rms_norm_eps=1e-05, rope_theta=500000.0,
+            rope_scaling=dict(
+                factor=8.0, high_freq_factor=4.0, low_freq_factor=1.0, original_max_position_embeddings=8192,
+                rope_type="llama3",
+            ),
+        ),
+        vision_config=dict(model_type="mllama_vision_model", image_size=560),
+    ),
     "Mistral-Small-3.1-24B-Instruct-2503": dict(
         architectures=["Mistral3ForConditionalGeneration"], model_type="mistral3", image_token_index=10,
         multimodal_projector_bias=False, projector_hidden_act="gelu", spatial_merge_size=2, vision_feature_layer=-1,
@@ -208,6 +220,25 @@ HUB = {
             num_attention_heads=16, num_key_value_heads=16, standardize=True,
         ),
     ),
+    "gemma-4-E2B-it": dict(
+        architectures=["Gemma4ForConditionalGeneration"], model_type="gemma4",
+        audio_config=dict(model_type="gemma4_audio", num_hidden_layers=2),
+        text_config=dict(
+            model_type="gemma4_text", hidden_size=1536, intermediate_size=6144, num_hidden_layers=10,
+            num_attention_heads=8, num_key_value_heads=1, num_kv_shared_layers=5, use_double_wide_mlp=True,
+            layer_types=["sliding_attention"] * 4 + ["full_attention"] + ["sliding_attention"] * 4 + ["full_attention"],
+        ),
+        vision_config=dict(model_type="gemma4_vision", num_hidden_layers=2),
+    ),
+    "gemma-3n-E2B-it": dict(
+        architectures=["Gemma3nForConditionalGeneration"], model_type="gemma3n",
+        audio_config=dict(model_type="gemma3n_audio", conf_num_hidden_layers=2),
+        text_config=dict(
+            model_type="gemma3n_text", num_hidden_layers=10, num_kv_shared_layers=5, intermediate_size=[8192] * 10,
+            rope_theta=1e6, rope_local_base_freq=1e4, rope_scaling=None, activation_sparsity_pattern=[0.95] * 10,
+        ),
+        vision_config=dict(model_type="gemma3n_vision", architecture="mobilenetv5_300m_enc", label_names=["a", "b"]),
+    ),
 }  # fmt: skip
 
 
@@ -218,6 +249,8 @@ def test_tensors(name):
     encoder = models.encoder(key)
     reader = media_config(raw, encoder)
     text = models.find(text_key(key, raw, encoder))
+    if raw["model_type"] == "gemma3n":
+        timm_tower.install()
     with torch.device("meta"):
         theirs = getattr(transformers, raw["architectures"][0])(
             transformers.AutoConfig.for_model(raw["model_type"]).from_dict(raw)
@@ -233,5 +266,5 @@ def test_tensors(name):
     if model.cfg.tie_word_embeddings:
         wanted.pop("lm_head.weight", None)
         declared.pop("lm_head.weight")
-    assert model.cfg.tie_word_embeddings == theirs.config.tie_word_embeddings
+    assert model.cfg.tie_word_embeddings == getattr(theirs.config, "tie_word_embeddings", False)
     assert declared == wanted

@@ -16,7 +16,7 @@ from mistralrs.loaders import load
 from mistralrs.nn.media import is_media
 from mistralrs.pipeline import Settings
 from tests.models import media
-from tests.models.media.case import picture, reference, save, sound, tokenizer
+from tests.models.media.case import animation, film, picture, reference, save, sound, tokenizer
 
 CASES = {
     f"{module.name} {name}".strip(): case
@@ -26,18 +26,23 @@ CASES = {
 }
 SIZES = ((90, 70), (57, 131), (301, 40), (28, 29))  # odd ones, wide, tall and small
 SECONDS = (0.31, 1.7, 0.0503, 2.4001)
+FILMS = ((9, 4), (21, 10), (5, 1), (1, 10))  # frames, frames per second
 
 
 def medium(kind: str, number: int) -> object:
     """What the processor of transformers gets."""
     if kind == "image":
         return picture(*SIZES[number], seed=number)
+    if kind == "video":
+        return film(FILMS[number][0], *SIZES[number], seed=number), FILMS[number][1]
     return sound(SECONDS[number], seed=number)
 
 
 def part(kind: str, number: int) -> dict:
     """The same as a part of a message."""
     one = medium(kind, number)
+    if kind == "video":
+        return {"type": "video", "video": animation(*one)}
     return audio_part(one, 16000) if kind == "audio" else {"type": "image", "image": one}
 
 
@@ -74,7 +79,7 @@ class Subject:
         which = Which.VisionPlain(str(self.folder), dtype="f32")
         self.pipeline = load(which, Settings(pa_blk_size=16, pa_ctxt_len=4096))
         self.model = self.pipeline.built.model
-        self.encoded = Encoded(self.model.encoder.encode)
+        self.encoded = Encoded(self.model.encode)
         self.words, self.known = tokenizer(case), {}
         self.processor = case.processor(self.words)
 
@@ -94,8 +99,9 @@ class Subject:
         rendered = self.words.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         numbers = [one for parts in TALKS[talk] for one in parts if isinstance(one, int)]
         if not numbers:
-            return dict(self.words(rendered, return_tensors="pt", add_special_tokens=False))
-        media = {f"{kind}s" if kind == "image" else kind: [medium(kind, n) for n in numbers]}
+            plain = self.case.lead + rendered
+            return dict(self.words(plain, return_tensors="pt", add_special_tokens=False))
+        media = {kind if kind == "audio" else f"{kind}s": [medium(kind, n) for n in numbers]}
         inputs = dict(
             self.processor(text=rendered, **media, return_tensors="pt", **self.case.options)
         )

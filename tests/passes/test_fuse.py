@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(native.compiled is None, reason="needs the compi
 FUSED = {
     "glm4_moe": 1,  # layers with experts stay as they are
     "glm4_moe no norms, groups, tied": 2,
+    "mllama_text_model": 2,  # what sees images stays as it is
     "qwen3_moe": 0,
     "qwen3_moe not renormalized": 0,
     "qwen3_moe dense layers between": 2,
@@ -33,8 +34,8 @@ FUSED = {
 }
 STAGES = {"gemma": 2, "gemma2": 3, "gemma3_text": 3}  # embeddings are scaled, logits are capped
 FAMILIES = (
-    "gemma", "gemma2", "gemma3_text", "glm4", "glm4_moe", "llama", "mistral", "phi3", "qwen2",
-    "qwen3", "qwen3_moe", "smollm3",
+    "gemma", "gemma2", "gemma3_text", "glm4", "glm4_moe", "llama", "mistral", "mllama_text_model", "phi3",
+    "qwen2", "qwen3", "qwen3_moe", "smollm3",
 )  # fmt: skip
 KNOWN = [name for name in tiny.CASES if name.split()[0] in FAMILIES]
 OTHERS = {name.split()[0]: name for name in tiny.CASES if name.split()[0] not in FAMILIES}

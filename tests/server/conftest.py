@@ -19,14 +19,16 @@ from tests.server.browser import Window, started
 class Live:
     """A server in a thread of its own."""
 
-    def __init__(self, runner, patience=30.0, **options):
-        self.socket = opened("127.0.0.1", 0)
-        self.address = self.socket.getsockname()
+    def __init__(self, runner, patience=30.0, mcp=False, **options):
+        self.sockets = [opened("127.0.0.1", 0) for _ in range(1 + mcp)]
+        self.address, *others = [one.getsockname() for one in self.sockets]
         self.url = f"http://127.0.0.1:{self.address[1]}"
-        app = build(AsyncRunner(runner), **options)
+        if mcp:
+            self.mcp_url = f"http://127.0.0.1:{others[0][1]}/mcp"
+        app = build(AsyncRunner(runner), mcp=others[0] if mcp else None, **options)
         http = partial(Wire, patience=patience)
         self.server = Server(uvicorn.Config(app, http=http, log_level="warning"))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": self.sockets})
 
     def __enter__(self):
         self.thread.start()
@@ -37,7 +39,8 @@ class Live:
     def __exit__(self, *_):
         self.server.should_exit = True
         self.thread.join(20)
-        self.socket.close()
+        for one in self.sockets:
+            one.close()
 
 
 @pytest.fixture(scope="package")

@@ -40,8 +40,8 @@ class Served:
         self.process = subprocess.Popen(
             [*SERVE, "--port", "0", *options], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
         )
-        told = self.process.stderr.readline()
-        self.port = int(re.search(r":(\d+)\b", told.strip()).group(1))
+        self.told = self.process.stderr.readline().strip()
+        self.port = int(re.search(r":(\d+)\b", self.told).group(1))
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self):
@@ -108,12 +108,24 @@ def test_the_second_signal_ends_it():
         assert client.communicate(timeout=60)[0] == "cut\n"
 
 
-def test_a_taken_port_is_one_line():
+@posix
+def test_a_port_for_mcp():
+    with Served("--mcp-port", "0") as server:
+        url = re.search(r"MCP at (\S+)", server.told).group(1)
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        headers = {"Accept": "application/json, text/event-stream"}
+        assert httpx.post(url, json=ping, headers=headers).json()["result"] == {}
+        assert httpx.get(f"{server.url}/health").text == "OK"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("option", ["--port", "--mcp-port"])
+def test_a_taken_port_is_one_line(option):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        found = subprocess.run(
-            [*SERVE, "--port", str(port)], env=ENVIRONMENT, capture_output=True, text=True
-        )
+        command = [*SERVE, "--port", "0", option, str(port)]
+        found = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert (found.returncode, len(found.stderr.splitlines())) == (1, 1)
     assert re.search(rf"cannot listen at 127.0.0.1:{port} .*another --port", found.stderr)
 

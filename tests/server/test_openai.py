@@ -164,7 +164,7 @@ def test_background(client):
 
 ERRORS = {
     "unknown model": (dict(model="nobody"), openai.NotFoundError, "no model 'nobody'"),
-    "n": (dict(n=0), openai.BadRequestError, "n_choices"),
+    "n": (dict(n=0), openai.BadRequestError, "n: "),
     "many": (dict(n=1000), openai.BadRequestError, "128"),
     "negative": (dict(max_tokens=-1), openai.BadRequestError, "max_tokens"),
     "temperature": (dict(temperature="warm"), openai.BadRequestError, "temperature"),

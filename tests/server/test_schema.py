@@ -16,6 +16,12 @@ NOT_TOLD = [positive_data_acceptance]  # a schema cannot tell which messages a c
 
 @pytest.fixture(scope="module")
 def api():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")  # made-up names are no questions for the hub
+        yield from served()
+
+
+def served():
     which = Which.Plain(model_id=str(model_path()), dtype=ModelDType.F32)
     with Runner(which=which, pa_ctxt_len=128) as runner, Live(runner) as live:
         yield schemathesis.openapi.from_url(f"{live.url}/openapi.json")
@@ -38,4 +44,4 @@ def test_every_answer_is_documented(api):
 
         attempt()
         count += 1
-    assert count >= 18
+    assert count >= 19

@@ -81,3 +81,31 @@ def test_no_images_for_text_models(page):
     assert not page.one("#attach").is_displayed()
     page.js(GIVING, "paste", "clipboardData", PIXEL)
     assert page.text("#notice") == "This model reads only text"
+
+
+def test_videos(window, tmp_path_factory, tmp_path):
+    """Chosen for a model that sees them; the conversation shows them again."""
+    from mistralrs import Runner, Which
+    from tests.models.media import case, qwen2_vl
+    from tests.prompt.test_film import filmed
+
+    row = qwen2_vl.CASES["video"]
+    folder = case.save(row, case.reference(row), tmp_path_factory.mktemp("qwen"))
+    (tmp_path / "film.webm").write_bytes(filmed(format="webm", codec="libvpx"))
+    which = Which.VisionPlain(str(folder), dtype="f32")
+    with Runner(which=which, pa_ctxt_len=4096) as runner, Live(runner) as live:
+        window.open(live.url)
+        window.set(max_tokens="4")
+        window.until(lambda: window.one("#attach").is_displayed())
+        assert window.js("return document.querySelector('#files').accept") == "image/*,video/*"
+        window.all("#files")[0].send_keys(f"{tmp_path}/film.webm")
+        window.until(lambda: len(window.all(".thumbnail video")) == 1)
+        window.js(NOTING)
+        window.say("What happens?")
+        window.answered()
+        assert window.all(".remark.wrong:not([hidden])") == []
+        parts = json.loads(window.js("return bodies[0]"))["messages"][0]["content"]
+        assert parts[0]["video_url"]["url"].startswith("data:video/webm;base64,")
+        window.driver.refresh()
+        window.until(lambda: len(window.all("video.picture")) == 1)
+        window.until(lambda: window.js("return document.querySelector('video').videoWidth") == 64)

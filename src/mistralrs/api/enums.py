@@ -60,6 +60,9 @@ class Architecture(Spelled):
     Qwen3Next = "qwen3next"
     Lfm2 = "lfm2"
     Lfm2Moe = "lfm2_moe"
+    Gemma3n = "gemma3n"
+    Gemma4 = "gemma4"
+    Qwen3_5 = "qwen3_5"
 
 
 class VisionArchitecture(Spelled):

@@ -22,8 +22,6 @@ WHICH: Table = {
     "write_uqff": (None, "UQFF files"),
     "calibration_file": (None, "importance matrices"),
     "imatrix": (None, "importance matrices"),
-    "matformer_config_path": (None, "MatFormer slices"),
-    "matformer_slice_name": (None, "MatFormer slices"),
     "mmproj_filename": (None, "images with GGUF models"),
     "adapters": (None, "adapters of GGUF models"),
 }

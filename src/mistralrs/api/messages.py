@@ -10,7 +10,7 @@ from mistralrs.api.record import plain
 from mistralrs.api.strict import did_you_mean
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-MEDIA = ("image_url", "image", "audio_url", "input_audio")
+MEDIA = ("image_url", "image", "audio_url", "input_audio", "video_url", "video")
 PARTS = ("text", *MEDIA)
 
 
@@ -82,6 +82,8 @@ def _part(where: str, value: Any) -> dict[str, Any]:
     kind = _word(f"{where}.type", part.get("type") or _only_known(part), PARTS, "part type")
     if kind not in part:
         raise RequestError(f"{where}: a part of type {kind!r} needs the key {kind!r}")
+    if kind == "video" and "fps" in part:
+        part["fps"] = RATE(f"{where}.fps", part["fps"])
     return part | {"type": kind, kind: READERS[kind](f"{where}.{kind}", part[kind])}
 
 
@@ -114,12 +116,41 @@ def _image(where: str, value: Any) -> Any:
     return value
 
 
+def _film(where: str, value: Any) -> dict[str, Any]:
+    film = _url(where, value)
+    return film | {"fps": RATE(f"{where}.fps", film["fps"])} if "fps" in film else film
+
+
+def _video(where: str, value: Any) -> Any:
+    """Frames in memory (a list, an array), the bytes of a file, a path or a URL."""
+    if isinstance(value, (list, tuple)):
+        return [_frame(f"{where}[{i}]", frame) for i, frame in enumerate(value)]
+    if hasattr(value, "__array_interface__") and getattr(value, "ndim", 0) == 4:
+        return list(value)
+    if not isinstance(value, (str, os.PathLike, bytes, bytearray)):
+        raise check.wrong_type(
+            where,
+            "a list of frames, an array [frames, height, width, 3], bytes, a path or a URL",
+            value,
+        )
+    return value if isinstance(value, (bytes, bytearray)) else check.path(where, value)
+
+
+def _frame(where: str, value: Any) -> Any:
+    if not hasattr(value, "__array_interface__"):
+        raise check.wrong_type(where, "a PIL image or a numpy array", value)
+    return value
+
+
+RATE = check.number(above=0)
 READERS: Mapping[str, check.Check] = {
     "text": _text,
     "image_url": _url,
     "image": _image,
     "audio_url": _url,
     "input_audio": _audio,
+    "video_url": _film,
+    "video": _video,
 }
 
 

@@ -61,4 +61,5 @@ class Prompt:
     calls: Calls = "auto"
     strict: frozenset[str] = frozenset()  # tools whose arguments must fit the schema
     media: Mapping[int, Any] = field(default_factory=dict)  # nn/media.py's Media by number
+    adapter: str | None = None  # what the model's layers add for this prompt
     positions: Any = None  # a tensor [3, len(tokens)] where rope has several axes

@@ -17,8 +17,8 @@ class Chat:
     sampling: dict[str, Any] = field(default_factory=dict)
     system: str | None = None
     messages: list[dict[str, Any]] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)  # for the next message of the user
-    finds_images: bool = False  # whether those named in a message are shown with it
+    media: list[dict[str, Any]] = field(default_factory=list)  # for the user's next message
+    finds_media: bool = False  # whether files that a message names come with it
 
     def request(self) -> ChatCompletionRequest:
         """The streamed request for an answer to the last message."""
@@ -30,22 +30,35 @@ class Chat:
         self.sampling = {**sampling, **self.sampling}
 
     def say(self, role: str, text: str) -> None:
-        """Add a message, with the images that wait for it."""
+        """Add a message, with the images, sounds and videos that wait for it."""
         content: Any = text
-        if role == "user" and self.finds_images:
-            self.images += named_images(text)
-        if role == "user" and self.images:
-            shown = [{"type": "image_url", "image_url": {"url": url}} for url in self.images]
-            content, self.images = [*shown, {"type": "text", "text": text}], []
+        if role == "user" and self.finds_media:
+            self.media += named_media(text)
+        if role == "user" and self.media:
+            content, self.media = [*self.media, {"type": "text", "text": text}], []
         self.messages.append({"role": role, "content": content})
 
 
-PICTURE = re.compile(r"\S+\.(?:png|jpe?g|bmp|gif|webp)(?=$|[\s,;:?!)])", re.IGNORECASE)
+ENDINGS = {
+    "image": "png|jpe?g|bmp|gif|webp",
+    "audio": "wav|mp3|flac|ogg",
+    "video": "mp4|mov|mkv|webm",
+}
+FILE = re.compile(
+    rf"\S+\.(?:{'|'.join(f'(?P<{kind}>{ends})' for kind, ends in ENDINGS.items())})(?=$|[\s,;:?!)])",
+    re.IGNORECASE,
+)
 
 
-def named_images(text: str) -> list[str]:
-    """The addresses and the existing files of images that a text names."""
-    return [word for word in PICTURE.findall(text) if reachable(word)]
+def named_media(text: str) -> list[dict[str, Any]]:
+    """The images, sounds and videos that a text names by their addresses or by existing files."""
+    found = [(match.group(), str(match.lastgroup)) for match in FILE.finditer(text)]
+    return [part(kind, name) for name, kind in found if reachable(name)]
+
+
+def part(kind: str, url: str) -> dict[str, Any]:
+    """A part of a message, of kind image, audio or video."""
+    return {"type": f"{kind}_url", f"{kind}_url": {"url": url}}
 
 
 def reachable(name: str) -> bool:
@@ -53,14 +66,23 @@ def reachable(name: str) -> bool:
     return "://" in name or name.startswith("data:") or Path(name).expanduser().is_file()
 
 
-def add_image(chat: "Chat", text: str) -> str:
-    """Show an image with the next message."""
-    if not text:
-        return "image takes a file or a URL"
-    if not reachable(text):
-        return f"there is no file '{text}'"
-    chat.images.append(text)
-    return f"the next message shows {', '.join(chat.images)}"
+def attach(kind: str) -> Callable[["Chat", str], str]:
+    """The action that shows an image, or plays a sound, with the next message."""
+
+    def act(chat: Chat, text: str) -> str:
+        if not text:
+            return f"{kind} takes a file or a URL"
+        if not reachable(text):
+            return f"there is no file '{text}'"
+        chat.media.append(part(kind, text))
+        return f"the next message has {', '.join(source(one) for one in chat.media)}"
+
+    return act
+
+
+def source(part: dict[str, Any]) -> str:
+    """The file or address of a part."""
+    return str(part[part["type"]]["url"])
 
 
 @dataclass(frozen=True)
@@ -134,7 +156,9 @@ COMMANDS = {
     "help": Command("list the commands", show_help),
     "exit": Command("leave", leave),
     "clear": Command("forget the conversation", clear),
-    "image": Command("FILE: show it with the next message", add_image),
+    "image": Command("FILE: show it with the next message", attach("image")),
+    "audio": Command("FILE: play it with the next message", attach("audio")),
+    "video": Command("FILE: show it with the next message", attach("video")),
     "system": Command("TEXT: set the system message", set_system),
     "temperature": Command(f"X: {TEMPERATURE.range}", set_number(TEMPERATURE)),
     "topk": Command(f"N: {TOP_K.range}", set_number(TOP_K)),

@@ -36,7 +36,7 @@ class Journal:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request, and note it when its answer is complete."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v1"):
+        if scope["type"] != "http" or not scope["path"].startswith(("/v1", "/mcp")):
             await self.app(scope, receive, send)
             return
         question, answer, status = bytearray(), bytearray(), [0]

@@ -182,7 +182,9 @@ class ServerOptions:
         "--max-body-mb", default=50, type=AT_LEAST_1, help="Largest body of a request."
     )
     ui: bool = option("--ui/--no-ui", default=True, help="The page at /ui.")
-    mcp_port: int | None = later("--mcp-port", type=click.IntRange(0, 65535))
+    mcp_port: int | None = option(
+        "--mcp-port", type=click.IntRange(0, 65535), help="Serve the chat as a tool of MCP too."
+    )
 
 
 def set_level(context: click.Context, parameter: click.Parameter, count: int) -> None:

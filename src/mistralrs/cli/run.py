@@ -18,6 +18,12 @@ from mistralrs.cli.options import (
 @click.option(
     "--image", "images", multiple=True, help="File or URL that the first message shows; repeatable."
 )
+@click.option(
+    "--audio", "sounds", multiple=True, help="File or URL that the first message plays; repeatable."
+)
+@click.option(
+    "--video", "videos", multiple=True, help="File or URL of a video, likewise; repeatable."
+)
 @takes(ModelOptions, RuntimeOptions, SamplingOptions, GlobalOptions)
 def run(
     model: ModelOptions,
@@ -27,6 +33,8 @@ def run(
     kind: str,
     text: str | None,
     images: tuple[str, ...],
+    sounds: tuple[str, ...],
+    videos: tuple[str, ...],
 ) -> None:
     """Talk to a model, or get one answer with -i.
 
@@ -43,8 +51,8 @@ def run(
 
     with usage():
         refuse_silent(which(kind, model))
-        chat = new_chat(sampling, images)
-        chat.finds_images = kind == "vision"
+        chat = new_chat(sampling, image=images, audio=sounds, video=videos)
+        chat.finds_media = kind == "vision"
         talk = Talk(chat, everywhere.log)
     with start(kind, model, runtime, everywhere) as runner:
         chat.suggest(read(find(named_model(model), model.hf_cache)))

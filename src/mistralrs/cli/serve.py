@@ -1,6 +1,8 @@
 """`mistralrs serve`: the HTTP server."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,29 +46,33 @@ def serve(
 
 def check_packages(server: ServerOptions) -> None:
     """Raise NotSupportedError where the server cannot run, before a model is loaded."""
-    if server.mcp_port is not None:
-        raise NotSupportedError(
-            "serving a model over MCP is not available yet: leave --mcp-port out"
-        )
+    extras = "server,mcp" if server.mcp_port is not None else "server"
     try:
         import uvicorn  # noqa: F401
 
-        import mistralrs.server.app
-        import mistralrs.server.listen  # noqa: F401
+        import mistralrs.server.app  # noqa: F401
+        from mistralrs.server.listen import unwatch
+
+        if server.mcp_port is not None:
+            import mistralrs.server.mcp  # noqa: F401
     except ImportError as error:
         raise NotSupportedError(
-            f"the server needs more packages: pip install 'mistralrs[server]' ({error})"
+            f"the server needs more packages: pip install 'mistralrs[{extras}]' ({error})"
         ) from None
+    unwatch()
 
 
-def bind(server: ServerOptions) -> "socket":
-    """The port, taken before a model is loaded; raises RequestError when it cannot be had."""
+@contextmanager
+def bind(server: ServerOptions) -> "Iterator[list[socket]]":
+    """The ports, taken before a model is loaded; raises RequestError when one cannot be had."""
     from mistralrs.server.listen import opened
 
-    return opened(server.host, server.port)
+    ports = [server.port] if server.mcp_port is None else [server.port, server.mcp_port]
+    with ExitStack() as stack:
+        yield [stack.enter_context(opened(server.host, port)) for port in ports]
 
 
-def listen(runner: "Runner", server: ServerOptions, bound: "socket", log: str | None) -> None:
+def listen(runner: "Runner", server: ServerOptions, bound: "list[socket]", log: str | None) -> None:
     """Serve until a signal comes."""
     from mistralrs.aio import AsyncRunner
     from mistralrs.cli.journal import Journal
@@ -75,8 +81,16 @@ def listen(runner: "Runner", server: ServerOptions, bound: "socket", log: str | 
     from mistralrs.server.listen import run
 
     limits = Limits(server.api_key, server.max_body_mb << 20, server.max_requests)
-    app: Any = build(AsyncRunner(runner), limits, server.cors, server.ui)
-    url = f"http://{server.host}:{bound.getsockname()[1]}"
-    page = f", a page to chat at {url}/ui" if server.ui else ""
-    print(f"serving at {url}{page}", file=sys.stderr, flush=True)
+    main, *others = (one.getsockname()[1] for one in bound)
+    mcp = (server.host, others[0]) if others else None
+    app: Any = build(AsyncRunner(runner), limits, server.cors, server.ui, mcp)
+    print(welcome(server, main, *others), file=sys.stderr, flush=True)
     run(Journal(app, log) if log else app, bound)
+
+
+def welcome(server: ServerOptions, main: int, mcp: int | None = None) -> str:
+    """Where to find what."""
+    url = f"http://{server.host}:{main}"
+    page = f", a page to chat at {url}/ui" if server.ui else ""
+    tool = f", MCP at http://{server.host}:{mcp}/mcp" if mcp else ""
+    return f"serving at {url}{page}{tool}"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
-from mistralrs.api.errors import MistralRsError
+from mistralrs.api.errors import MistralRsError, RequestError
 from mistralrs.api.requests import ChatCompletionRequest
 from mistralrs.cli import typing_in
 from mistralrs.cli.answer import Answer, Screen, show
-from mistralrs.cli.chat import COMMANDS, Chat, interpret
+from mistralrs.cli.chat import COMMANDS, Chat, interpret, part, reachable
 from mistralrs.cli.journal import Notes
 from mistralrs.cli.options import SamplingOptions
 from mistralrs.cli.start import present
@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("mistralrs")
 
 
-def new_chat(options: SamplingOptions, images: Sequence[str] = ()) -> Chat:
-    """A conversation with the settings of the command line, which are checked before anything is loaded."""
+def new_chat(options: SamplingOptions, **media: Sequence[str]) -> Chat:
+    """A conversation with the settings, and the `image` and `audio`, of the command line.
+
+    They are checked before anything is loaded.
+    """
     given = present(**asdict(options))
-    chat = Chat(system=given.pop("system", None), sampling=given, images=list(images))
+    chat = Chat(system=given.pop("system", None), sampling=given)
     ChatCompletionRequest(messages="any", **chat.sampling)
+    for kind, names in media.items():
+        for name in names:
+            if not reachable(name):
+                raise RequestError(f"--{kind} {name}: there is no such file")
+            chat.media.append(part(kind, name))
     return chat
 
 

@@ -118,21 +118,26 @@ def watch(model: "nn.Module", count: int, run: "Callable[[], Tensor]") -> Trace:
     """Run a model that returns logits, and keep what each of its `count` layers gives."""
     import torch
 
-    found: list[Tensor] = []
+    found: dict[nn.Module, Tensor] = {}
 
     def keep(module: "nn.Module", inputs: Any, output: Any) -> None:
         x = output[0] if isinstance(output, tuple) else output
-        found.append(x.reshape(-1, x.shape[-1]).clone())
+        found[module] = x.reshape(-1, x.shape[-1]).clone()
 
     lists = [m for name, m in model.named_modules() if name.split(".")[-1] == "layers"]
     layers = next((m for m in lists if len(list(m.children())) == count), None)
-    hooks = [layer.register_forward_hook(keep) for layer in layers.children()] if layers else []
+    ordered = list(layers.children()) if layers else []
+    hooks = [layer.register_forward_hook(keep) for layer in ordered]
     try:
         with torch.inference_mode():
-            return Trace(run(), found)
+            logits = run()
     finally:
         for hook in hooks:
             hook.remove()
+    outputs: list[Tensor] = []
+    for layer in ordered:  # one that was skipped gives what it got
+        outputs += [found[layer]] if layer in found else outputs[-1:]
+    return Trace(logits, outputs)
 
 
 def compare(prompt: str, start: int, tokens: list[int], own: Trace, peer: Trace) -> Finding:

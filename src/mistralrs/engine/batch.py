@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from mistralrs.engine.scheduler import Turn
-from mistralrs.nn.batch import Batch, Joined
-from mistralrs.nn.media import Media, is_media, row_of, runs
+from mistralrs.engine.sequence import Sequence as Continuation
+from mistralrs.nn.batch import Batch, Joined, Sight
+from mistralrs.nn.media import row_of, runs, word
 
-Rows = Callable[[Media], Tensor]  # of one medium, encoded
+Rows = Callable[..., Tensor]  # of media, encoded, one behind the other
 
 
 def build(turns: Sequence[Turn], device: torch.device, rows: Rows | None = None) -> Batch:
@@ -18,13 +19,14 @@ def build(turns: Sequence[Turn], device: torch.device, rows: Rows | None = None)
     tokens: list[int] = []
     starts, outputs = [0], []
     for sequence, count in turns:
-        tokens += sequence.tokens[sequence.computed : sequence.computed + count]
+        ids, media = sequence.next(count), sequence.job.prompt.media
+        tokens += [word(id, media) for id in ids] if media else ids
         starts.append(len(tokens))
         if sequence.pending == count:
             outputs.append(len(tokens) - 1)
     sequences = [t.sequence for t in turns]
     return Batch(
-        tokens=on(device, wide([0 if is_media(id) else id for id in tokens])),
+        tokens=on(device, wide(tokens)),
         positions=on(device, positions(turns)),
         starts=host(starts),
         lengths=host([t.sequence.computed + t.tokens for t in turns]),
@@ -33,9 +35,17 @@ def build(turns: Sequence[Turn], device: torch.device, rows: Rows | None = None)
         slots=host([s.slot for s in sequences]),
         fresh=on(device, torch.from_numpy(np.array([s.computed == 0 for s in sequences]))),
         outputs=on(device, wide(outputs)),
-        media=media(turns, starts, device, rows) if rows else (),
+        media=placed(turns, starts, device, rows) if rows else (),
         joined=joined(turns, starts),
+        sights=sights(turns, starts, rows) if rows else (),
+        adapters=adapters(sequences),
     )
+
+
+def adapters(sequences: Sequence[Continuation]) -> tuple[str | None, ...]:
+    """The adapter of each sequence; nothing when none has one."""
+    named = tuple(s.job.prompt.adapter for s in sequences)
+    return named if any(named) else ()
 
 
 def positions(turns: Sequence[Turn]) -> Tensor:
@@ -47,18 +57,45 @@ def positions(turns: Sequence[Turn]) -> Tensor:
     return torch.cat([t.sequence.axes(torch.arange(s.start, s.stop)) for t, s in pairs], 1)
 
 
-def media(
+def placed(
     turns: Sequence[Turn], starts: Sequence[int], device: torch.device, rows: Rows
 ) -> tuple[tuple[Tensor, Tensor], ...]:
     """Where media stand in the batch, and their rows."""
     found = []
     for (sequence, count), start in zip(turns, starts, strict=False):
-        ids = sequence.tokens[sequence.computed : sequence.computed + count]
-        for number, first, end in runs(ids) if sequence.job.prompt.media else ():
-            wanted = torch.tensor([row_of(id) for id in ids[first:end]], device=device)
-            where = torch.arange(start + first, start + end, device=device)
-            found.append((where, rows(sequence.job.prompt.media[number])[wanted]))
+        ids, media = sequence.next(count), sequence.job.prompt.media
+        for number, first, end in runs(ids) if media else ():
+            if media[number].token is None:
+                wanted = torch.tensor([row_of(id) for id in ids[first:end]], device=device)
+                where = torch.arange(start + first, start + end, device=device)
+                found.append((where, rows(media[number])[wanted]))
     return tuple(found)
+
+
+def sights(turns: Sequence[Turn], starts: Sequence[int], rows: Rows) -> tuple[Sight, ...]:
+    """What rows see beside the text; each sequence holds what it sees of it, to see it in its next step too."""
+    found = []
+    for (sequence, count), start in zip(turns, starts, strict=False):
+        done, held = sequence.computed, []
+        for view in sequence.views:
+            first, end = max(view.first - done, 0), min(view.end - done, count)
+            if first < end:
+                held.append(rows(*view.group))
+                found.append(sight(start + first, start + end, held[-1], view.rows))
+        sequence.held = held
+    return tuple(found)
+
+
+def sight(first: int, end: int, states: Tensor, rows: int) -> Sight:
+    """The first rows of a group of media, as rows of a batch see them."""
+    return Sight(
+        first,
+        end,
+        states,
+        starts=host([0, end - first]),
+        lengths=host([rows * states.shape[-2]]),
+        pages=page_table([range(rows)]),
+    )
 
 
 def joined(turns: Sequence[Turn], starts: Sequence[int]) -> tuple[Joined, ...]:

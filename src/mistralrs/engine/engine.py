@@ -51,7 +51,9 @@ class Body:
     copy: Callable[[int, int], None] | None = (
         None  # state of one slot to another; None: no such layers
     )
-    encode: Callable[[Media], torch.Tensor] | None = None  # a medium -> [rows, W]; None: only text
+    encode: Callable[[Media], torch.Tensor] | None = (
+        None  # a medium -> [rows, ...]; None: only text
+    )
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,8 @@ class Engine:
         for sequence in [s for group in self.jobs.values() for s in group if s.finish is None]:
             sequence.snapshot = None
         self.scheduler.clear()
+        if self.encoded is not None:  # layers with cross-attention made keys and values of them
+            self.encoded.clear()
 
     def receive(self) -> bool:
         """Take what has arrived, waiting when there is nothing to do; False to end."""

@@ -12,7 +12,7 @@ from mistralrs.api.piece import Constraint, Finish, Follower, Piece
 from mistralrs.api.prompt import Prompt
 from mistralrs.engine.memory import digest
 from mistralrs.engine.penalties import Penalties
-from mistralrs.nn.media import runs
+from mistralrs.nn.media import runs, views
 
 Deliver = Callable[[Piece | BaseException], None]
 
@@ -51,6 +51,7 @@ class Sequence:
     snapshot: bytes | None = None  # of its state, to be replaced by the next one
     branch: int = 0  # tokens that it shares with an earlier sequence
     suspect: int = 0  # tokens it must compute alone, since a step with others failed
+    held: list[Tensor] = field(default_factory=list)  # what its latest tokens saw beside the text
 
     def __post_init__(self) -> None:
         prompt = self.job.prompt
@@ -59,6 +60,7 @@ class Sequence:
         media = prompt.media
         spans = runs(prompt.tokens) if any(m.joined for m in media.values()) else ()
         self.joined = [(first, end) for number, first, end in spans if media[number].joined]
+        self.views = views(prompt.tokens, media) if media else []
         self.follower = self.job.follow()
         self.constraint = self.job.constrain and self.job.constrain()
         self.mask_seconds = math.inf  # that its last mask took
@@ -66,6 +68,11 @@ class Sequence:
         self.penalties = Penalties.start(prompt.sampling, prompt.tokens)
         room = self.context - self.prompt_length
         self.limit = room if prompt.max_tokens is None else min(room, prompt.max_tokens)
+
+    @property
+    def seed(self) -> bytes:
+        """What its first page is hashed with: pages computed under different adapters are different."""
+        return (self.job.prompt.adapter or "").encode()
 
     @property
     def pending(self) -> int:
@@ -76,6 +83,10 @@ class Sequence:
     def generated(self) -> int:
         """Tokens sampled so far."""
         return len(self.tokens) - self.prompt_length
+
+    def next(self, count: int) -> list[int]:
+        """The next tokens to compute."""
+        return self.tokens[self.computed : self.computed + count]
 
     def axes(self, at: Tensor) -> Tensor:
         """Positions [3, n] of the tokens `at` [n]; what follows the prompt counts on from its highest."""
@@ -117,6 +128,6 @@ class Sequence:
         """Digests of the full pages of `size` tokens among the first `upto` tokens."""
         while (len(self.digests) + 1) * size <= upto:
             start = len(self.digests) * size
-            parent = self.digests[-1] if self.digests else b""
+            parent = self.digests[-1] if self.digests else self.seed
             self.digests.append(digest(parent, self.tokens[start : start + size], self.salt))
         return self.digests[: upto // size]

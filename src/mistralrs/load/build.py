@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Container, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -17,15 +19,17 @@ from mistralrs.api.errors import CheckpointError, ConfigError, MistralRsError
 from mistralrs.load import fp8
 from mistralrs.load.config import Config, architecture_of, choose_dtype
 from mistralrs.load.hub import Repo
+from mistralrs.load.matformer import refuse
 from mistralrs.load.plan import Plan, Wish, plan
 from mistralrs.load.tensors import main_dtype, read_checkpoint
-from mistralrs.load.trim import trim
-from mistralrs.nn.cache import Paged, State
+from mistralrs.load.trim import mapped, trim
+from mistralrs.nn.cache import Paged, Seen, State
 from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
 from mistralrs.nn.decoder import Decoder
 from mistralrs.nn.linear import Embedding, place
 from mistralrs.nn.media import Encoder
 from mistralrs.nn.rope import Rope
+from mistralrs.passes.adapt import adapt
 from mistralrs.passes.isq import Isq
 from mistralrs.quant.affine import packed
 from mistralrs.quant.formats import Format
@@ -109,6 +113,8 @@ def construct(raw: Mapping[str, Any], read: Callable[[], Tensors], wish: Wish) -
         stored = inside_model(stored)
     apart = {name: t for name, t in stored.items() if name.startswith("encoder.")}
     spoken = {name: t for name, t in stored.items() if name not in apart}
+    if wish.slice is not None:
+        spoken = wish.slice.tensors(spoken, drawn.whole)
     tensors = complete(model, architecture.checkpoint(cfg, spoken) | apart, cfg)
     isq = Isq.plan(model, wish.isq, wish.experts)
     target = Target.of(wish, dtype)
@@ -127,6 +133,7 @@ class Drawn:
     model: Decoder
     cfg: Config  # of the text model
     reader: Config | None  # of the whole model, where it reads media
+    whole: Config  # of the text model before it was sliced
 
 
 def draw(raw: Mapping[str, Any], wish: Wish) -> Drawn:
@@ -135,15 +142,22 @@ def draw(raw: Mapping[str, Any], wish: Wish) -> Drawn:
     encoder = models.encoder(key)
     reader = None if encoder is None else media_config(raw, encoder)
     architecture = models.find(text_key(key, raw, encoder))
-    cfg = Config(reader.text.raw if reader else raw, architecture.defaults)
+    whole = Config(reader.text.raw if reader else raw, architecture.defaults)
+    cfg = whole
+    if wish.slice is not None:
+        if "activation_sparsity_pattern" not in architecture.defaults:
+            refuse(architecture.__name__)
+        cfg = Config({**whole.raw, **wish.slice.settings(whole)}, architecture.defaults)
     model = outline(architecture, cfg)
     if encoder and reader:
+        adapt(model, encoder.adapters(reader))
         model.encoder = outline(encoder, reader)
-    return Drawn(model, cfg, reader)
+    return Drawn(model, cfg, reader, whole)
 
 
 def media_config(raw: Mapping[str, Any], encoder: type[Encoder]) -> Config:
     """config.json of a model with an encoder; its text_config is complete, also where it was the file's top level."""
+    raw = encoder.spelled(raw)
     own = raw.get("text_config") or {}
     for name in ("text_config", "vision_config", "audio_config"):
         if not isinstance(raw.get(name) or {}, Mapping):
@@ -182,9 +196,10 @@ def behead(model: Decoder) -> None:
     """Leave the head off, and let layers of equal shape share one cache: each fills it anew in every step."""
     del model.lm_head
     caches: dict[tuple[int, ...], Paged] = {}
+    owners = Counter(child for module in model.modules() for child in module.children())
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if isinstance(child, Paged):
+            if isinstance(child, Paged) and owners[child] == 1:  # others are read by later layers
                 shape = (child.heads, child.k_dim, child.v_dim, child.shared)
                 setattr(module, name, caches.setdefault(shape, child))
 
@@ -232,6 +247,8 @@ def allocate(model: Decoder, layout: Plan, device: torch.device, dtype: torch.dt
             module.allocate(layout.pages, layout.page_size, device, dtype)
         elif isinstance(module, State):
             module.allocate(layout.states, device)
+        elif isinstance(module, Seen):
+            module.dtype = dtype
 
 
 def complete(model: Decoder, tensors: Tensors, cfg: Config) -> Tensors:
@@ -312,6 +329,16 @@ def fill_matrices(
     model: Decoder, tensors: Tensors, target: Target, isq: Isq, names: Container[str]
 ) -> None:
     """Put these of the matrices in their places, quantized where the plan says so."""
+    with mapped() if isq.kinds else nullcontext():
+        place_matrices(model, tensors, target, isq, names)
+    if isq.kinds:
+        trim()
+
+
+def place_matrices(
+    model: Decoder, tensors: Tensors, target: Target, isq: Isq, names: Container[str]
+) -> None:
+    """Quantize and place one matrix after the other."""
     wanted = [
         (f"{prefix}.{leaf}", module, leaf)
         for prefix, module in model.named_modules()
@@ -329,5 +356,3 @@ def fill_matrices(
         tied = isq.apply(HEAD, model.model.embed_tokens.weight)
         place(model.lm_head, "weight", packed(tied))
         tensors["model.embed_tokens.weight"].release()
-    if isq.kinds:
-        trim()

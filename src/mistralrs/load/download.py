@@ -98,6 +98,7 @@ class Hub:
     cache: Path
     token: str | None
     bars: bool
+    most: int | None = None  # bytes of a file
 
     def open(self) -> tuple[tuple[str, ...], Fetch]:
         """The model's file names, and the function that brings some of them to the disk."""
@@ -125,6 +126,7 @@ class Hub:
         from huggingface_hub import hf_hub_download
 
         def one(name: str) -> Path:
+            self._check_size(name, commit)
             return Path(
                 hf_hub_download(
                     self.id,
@@ -139,10 +141,23 @@ class Hub:
         try:
             with _progress(self.bars), ThreadPoolExecutor(WORKERS) as pool:
                 paths = list(pool.map(one, names))  # an error cancels what has not begun
+        except MistralRsError:
+            raise
         except _failures() as error:
             raise self._explain(error) from error
         self._remember(commit, files)
         return paths
+
+    def _check_size(self, name: str, commit: str) -> None:
+        """Raise ConfigError for a file that is larger than `most`, before it is fetched."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        if self.most is None:
+            return
+        url = hf_hub_url(self.id, name, revision=commit, endpoint=_endpoint())
+        found = get_hf_file_metadata(url, token=self.token or False, timeout=TIMEOUT).size
+        if found is None or found > self.most:
+            raise ConfigError(f"{name} of '{self.id}' has more than {self.most:,} bytes")
 
     # The standard layout: refs/<revision> holds the commit, snapshots/<commit> the files.
 

@@ -11,7 +11,7 @@ from mistralrs.api.errors import ConfigError
 from mistralrs.load.build import HEAD, Drawn, draw
 from mistralrs.load.config import choose_dtype
 from mistralrs.load.hub import Repo
-from mistralrs.load.plan import Wish, context
+from mistralrs.load.plan import Wish, beside, context
 from mistralrs.nn.cache import Paged, State
 from mistralrs.nn.linear import Embedding
 from mistralrs.passes.isq import Isq
@@ -20,7 +20,7 @@ from mistralrs.quant.formats import FORMATS, Format
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes of the weights and of the recurrent states, bytes of cache for a token, the longest sequence."""
+    """Bytes of weights, of states (recurrent ones, images that stay) and of a token of cache; the longest sequence."""
 
     weights: int
     states: int
@@ -45,7 +45,8 @@ def estimate(drawn: Drawn, raw: Mapping[str, Any], wish: Wish) -> Estimate:
     model, slots = drawn.model, wish.sequences + wish.snapshots
     return Estimate(
         weights=sum(sizes(drawn, raw, wish, dtype)),
-        states=slots * 4 * sum(m.width for m in model.modules() if isinstance(m, State)),
+        states=slots * 4 * sum(m.width for m in model.modules() if isinstance(m, State))
+        + wish.sequences * beside(model, dtype),
         per_token=dtype.itemsize * sum(m.width for m in model.modules() if isinstance(m, Paged)),
         context=context(drawn.cfg),
     )

@@ -8,6 +8,7 @@ from torch import nn
 from mistralrs.api.explain import Explanation, Matrices
 from mistralrs.kernels import describe, native
 from mistralrs.load.build import Built
+from mistralrs.nn.adapter import LoRA
 from mistralrs.nn.cache import Paged
 from mistralrs.nn.linear import Embedding
 from mistralrs.nn.moe import Experts
@@ -94,6 +95,8 @@ def read(module: nn.Module, weight: Weight, built: Built) -> int:
     """Bytes of a matrix that one token needs: a row of a table, the chosen ones of a stack of experts."""
     if isinstance(module, Embedding):
         return weight.nbytes // weight.shape[0]
+    if isinstance(module, LoRA):
+        return 0  # a plain prompt reads none
     if isinstance(module, Experts):
         chosen: int = min(weight.shape[0], built.cfg.num_experts_per_tok)
         return weight.nbytes * chosen // weight.shape[0]

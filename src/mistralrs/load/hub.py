@@ -15,6 +15,8 @@ from typing import Any
 from mistralrs.api.errors import CheckpointError, ConfigError, ModelNotFoundError
 from mistralrs.load.download import Hub, cache_directory, read_token
 
+LARGEST = 1 << 20  # bytes of a config.json; real ones have some KB
+
 
 @dataclass(frozen=True)
 class Repo:
@@ -148,6 +150,15 @@ def open_repo(
     except ModelNotFoundError as error:
         raise ModelNotFoundError(f"{error}{_nearest(path)}") from error
     return Repo(name, files, fetch)
+
+
+def open_config(name: str, revision: str | None, token: str | None, folder: Path) -> Repo:
+    """The small files of a model that a stranger names: of the hub alone, never a directory of this machine.
+
+    What is fetched goes to `folder`, and nothing large does.
+    """
+    hub = Hub(name, revision or "main", folder, token, bars=False, most=LARGEST)
+    return Repo(name, *hub.open())
 
 
 # --- directories ----------------------------------------------------------------------------------

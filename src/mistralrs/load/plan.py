@@ -9,7 +9,8 @@ from torch import nn
 
 from mistralrs.api.errors import OutOfMemoryError
 from mistralrs.load.config import Config
-from mistralrs.nn.cache import Paged, State
+from mistralrs.load.matformer import Slice
+from mistralrs.nn.cache import Paged, Seen, State
 from mistralrs.quant.formats import Format
 
 MB = 1 << 20
@@ -40,6 +41,7 @@ class Wish:
     snapshots: int = 16  # recurrent states kept for reuse
     page_size: int = 32
     budget: Budget = Budget()
+    slice: Slice | None = None  # of a MatFormer
     embeds: bool = False  # texts in, vectors out: no head, and no cache from step to step
 
 
@@ -71,7 +73,7 @@ def plan(model: nn.Module, cfg: Config, weights: int, dtype: torch.dtype, wish: 
     per_token = sum(m.width for m in model.modules() if isinstance(m, Paged)) * dtype.itemsize
     per_state = sum(m.width for m in model.modules() if isinstance(m, State)) * 4
     states = wish.sequences + (wish.snapshots if per_state else 0)
-    fixed = weights + states * per_state
+    fixed = weights + states * per_state + wish.sequences * beside(model, dtype)
     longest = context(cfg)
     wanted = tokens(wish, total, available, fixed, per_token, longest)
     least = min(longest, wish.budget.tokens or wish.budget.expected)
@@ -79,7 +81,7 @@ def plan(model: nn.Module, cfg: Config, weights: int, dtype: torch.dtype, wish: 
     need = max(least, asked)
     if available - fixed < need * per_token or wanted < least:
         raise OutOfMemoryError(
-            f"the model does not fit: weights and states {size(fixed)} and {need} tokens of cache at "
+            f"the model does not fit: weights, states and images {size(fixed)} and {need} tokens of cache at "
             f"{per_token} B each ({size(need * per_token)}) against {size(available)} available on "
             f"{wish.device} and a cache budget of {max(wanted, 0)} tokens; use a smaller or quantized "
             "model, pass a smaller pa_ctxt_len or max_seqs, or free memory"
@@ -89,6 +91,13 @@ def plan(model: nn.Module, cfg: Config, weights: int, dtype: torch.dtype, wish: 
     return Plan(
         str(wish.device), weights, per_token, wish.page_size, pages, states, fits, available
     )
+
+
+def beside(model: nn.Module, dtype: torch.dtype) -> int:
+    """Bytes that cross-attention keeps of the largest image; a sequence shows at least one."""
+    encoder = getattr(model, "encoder", None)
+    width = sum(m.width for m in model.modules() if isinstance(m, Seen))
+    return encoder.beside * width * dtype.itemsize if encoder is not None else 0
 
 
 def tokens(wish: Wish, total: int, available: int, fixed: int, per_token: int, longest: int) -> int:

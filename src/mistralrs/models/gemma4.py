@@ -1,21 +1,22 @@
-"""Gemma 4: pictures of any proportions in a fixed number of rows, each the mean of a square of patches."""
+"""Gemma 4: pictures of any proportions, each row the mean of a square of patches; E2B and E4B hear by a conformer."""
 
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mistralrs.api.errors import MediaError
 from mistralrs.kernels.norm import rms_norm
 from mistralrs.kernels.rope import rope
-from mistralrs.nn import image
+from mistralrs.nn import audio, image, usm
 from mistralrs.nn.checkpoint import Lazy, drop, rename
 from mistralrs.nn.decoder import Settings
 from mistralrs.nn.linear import Linear, empty
 from mistralrs.nn.media import Encoder, Media, Prepared
-from mistralrs.nn.norm import RMSNorm
+from mistralrs.nn.norm import LayerNorm, RMSNorm
 from mistralrs.nn.rope import inverse
 from mistralrs.nn.vision import ACTS, attend
 
@@ -25,8 +26,20 @@ NAMES = {
     r"^model\.language_model\.": "model.",
     r"tower\.patch_embedder\.": "tower.",
     r"tower\.encoder\.": "tower.",
-    r"(tower\..*)\.linear\.": r"\1.",
+    r"((tower|ears)\..*)\.linear\.": r"\1.",
 }
+EARS = {
+    r"^(model\.)?audio_tower\.output_proj\.": "encoder.spoken.",
+    r"^(model\.)?audio_tower\.": "encoder.ears.",
+    r"^(model\.)?embed_audio\.embedding_projection\.": "encoder.speech.",
+}
+HEARD = dict(  # what audio_config may leave out
+    hidden_size=1024, num_hidden_layers=12, num_attention_heads=8, hidden_act="silu", conv_kernel_size=5,
+    subsampling_conv_channels=(128, 32), residual_weight=0.5, attention_chunk_size=12, attention_context_left=13,
+    attention_context_right=0, attention_logit_cap=50.0, use_clipped_linears=True, rms_norm_eps=1e-6,
+    gradient_clipping=1e10, output_proj_dims=1536,
+)  # fmt: skip
+BANDS = 128
 BOUNDS = ("input_min", "input_max", "output_min", "output_max")
 
 
@@ -66,6 +79,54 @@ class Processor:
 
     def expand(self, prepared: Prepared, index: int) -> str:
         return f"<|image>{self.placeholder * prepared.rows}<image|>"
+
+
+class Listener:
+    """Log-mel spectrograms of the frames that are sound to their end; a row for every fourth."""
+
+    joined = False
+    placeholder = "<|audio|>"
+
+    def __init__(self, cfg: Settings, files: Mapping[str, Any]):
+        said = dict(audio.SPOKEN, frame_length_ms=20.0, min_frequency=0.0, max_frequency=8000.0)
+        said |= dict(preemphasis=0.0, fft_overdrive=False, mel_floor=1e-3)
+        self.look = audio.Frames.of({**said, **files}, BANDS, np.hanning)
+        self.rate = self.look.rate
+
+    def marker(self, index: int) -> str:
+        return self.placeholder
+
+    def prepare(self, sound: Tensor) -> Prepared:
+        self.look.check(len(sound))
+        half = len(self.look.window) // 2
+        whole = np.pad(sound.numpy(), (half, half + self.look.hop))
+        mel = np.log(self.look.bands(whole) + self.look.floor).astype(np.float32)
+        frames = -(-(len(sound) - half) // self.look.hop)
+        if frames < 1:
+            raise MediaError(f"a sound of {len(sound)} samples is too short to be heard")
+        return Prepared({"mel": torch.from_numpy(mel[:frames])}, -(-frames // 4))
+
+    def expand(self, prepared: Prepared, index: int) -> str:
+        return f"<|audio>{self.placeholder * prepared.rows}<audio|>"
+
+
+def conformer(cfg: Settings) -> usm.Conformer:
+    """The ears of an audio_config."""
+    said = {key: cfg.get(key, value) for key, value in HEARD.items()}
+    width, eps, left = said["hidden_size"], said["rms_norm_eps"], said["attention_context_left"]
+    context = said["attention_chunk_size"] + left - 1 + said["attention_context_right"]
+    shape = usm.Shape(
+        width, said["num_hidden_layers"], said["num_attention_heads"], said["conv_kernel_size"],
+        past=left - 2, future=max(0, said["attention_context_right"] - 1), farthest=context // 2 - 1,
+        cap=said["attention_logit_cap"], keys=math.log(1 + math.e) / math.log(2), share=said["residual_weight"],
+        eps=eps, bound=said["gradient_clipping"], act=said["hidden_act"],
+        matrix=Clipped if said["use_clipped_linears"] else Linear,
+    )  # fmt: skip
+    channels, halvings = (1, *said["subsampling_conv_channels"]), []
+    for inputs, outputs in zip(channels, channels[1:], strict=False):
+        norm = LayerNorm(outputs, eps, bias=False)
+        halvings.append(usm.Halving(inputs, outputs, norm, (1, 1, 1, 1)))
+    return usm.Conformer(shape, usm.Subsample((halvings[0], halvings[1]), BANDS, width))
 
 
 class Clipped(Linear):
@@ -202,8 +263,17 @@ class Gemma4(Encoder):
         super().__init__()
         self.tower, self.eps = Tower(cfg.vision_config), cfg.vision_config.rms_norm_eps
         self.projector = Linear(cfg.vision_config.hidden_size, cfg.text.hidden_size)
+        heard = cfg.get("audio_config")
+        if heard is not None:
+            width = heard.get("output_proj_dims", HEARD["output_proj_dims"])
+            self.ears = conformer(heard)
+            self.spoken = Linear(heard.get("hidden_size", HEARD["hidden_size"]), width, bias=True)
+            self.speech = Linear(width, cfg.text.hidden_size)
 
     def forward(self, media: Media) -> Tensor:
+        if "mel" in media.inputs:
+            x = self.spoken(self.ears(media.inputs["mel"], media.rows))
+            return self.speech(rms_norm(x, x.new_ones(x.shape[1]), self.eps))
         x = self.tower(media.inputs["patches"], *media.grid)
         return self.projector(rms_norm(x, x.new_ones(x.shape[1]), self.eps))
 
@@ -212,7 +282,11 @@ class Gemma4(Encoder):
         return Processor(cfg, files)
 
     @classmethod
+    def listener(cls, cfg: Settings, files: Mapping[str, Any]) -> Listener | None:
+        return None if cfg.get("audio_config") is None else Listener(cfg, files)
+
+    @classmethod
     def checkpoint(cls, cfg: Settings, tensors: dict[str, Lazy]) -> dict[str, Lazy]:
-        return drop(
-            rename(tensors, NAMES), "audio_tower", "embed_audio"
-        )  # sounds are not heard yet
+        named = rename(tensors, EARS | NAMES)
+        deaf = cfg.get("audio_config") is None
+        return drop(named, r"encoder\.(ears|spoken|speech)") if deaf else named

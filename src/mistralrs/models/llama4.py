@@ -51,29 +51,17 @@ class Processor:
         return Prepared({"pixels": pixels}, len(views) * self.rows, grid)
 
     def canvas(self, size: image.Size) -> tuple[int, int]:
-        """Lines and columns of tiles: those that shrink a picture least or else enlarge it least, without waste."""
-
-        def scale(grid: tuple[int, int]) -> float:
-            return min(grid[0] * self.tile / size[1], grid[1] * self.tile / size[0])
-
+        """Lines and columns of tiles, of any number up to the most."""
         edges = range(1, self.most + 1)
         grids = [(y, x) for y in edges for x in edges if x * y <= self.most]
-        larger = [scale(grid) for grid in grids if scale(grid) >= 1]
-        pick = max if self.largest or not larger else min
-        wanted = pick(larger or map(scale, grids))
-        return min((grid for grid in grids if scale(grid) == wanted), key=math.prod)
+        return image.canvas(size, self.tile, grids, self.largest)
 
     def tiles(self, picture: image.Picture, width: int, height: int) -> list[image.Picture]:
         """The picture on a canvas of that size, cut; what it does not cover is black."""
         box = (width, height)
         if not self.largest:
-            sides = zip(picture.size, box, strict=True)
-            box = tuple(min(max(side, self.tile), limit) for side, limit in sides)  # type: ignore[assignment]
-        x, y = (limit / side for limit, side in zip(box, picture.size, strict=True))
-        if x < y:
-            size = box[0], max(min(math.floor(picture.height * x), box[1]), 1)
-        else:
-            size = max(min(math.floor(picture.width * y), box[0]), 1), box[1]
+            box = image.between(picture.size, self.tile, box)
+        size = image.inside(picture.size, box)
         canvas = self.look.resize(picture, size).crop((0, 0, width, height))
         return image.tiles(canvas, (self.tile, self.tile))
 

@@ -1,6 +1,6 @@
-"""Qwen 2.5 VL: Qwen 2 VL whose patches mostly see only a window of the picture."""
+"""Qwen 2.5 VL: Qwen 2 VL whose patches mostly see only a window of the picture, and which knows how fast films are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mistralrs.models import qwen2_vl
 from mistralrs.nn.decoder import Settings
+from mistralrs.nn.film import Film
 from mistralrs.nn.linear import Linear
 from mistralrs.nn.mlp import GatedMLP
 from mistralrs.nn.norm import RMSNorm
@@ -31,7 +32,7 @@ class Block(nn.Module):
 
 def windows(grid: Sequence[int], side: int) -> tuple[Tensor, list[int]]:
     """The order [rows] that puts the rows of each window together, and how many each has."""
-    t, y, x = torch.meshgrid(*map(torch.arange, grid), indexing="ij")
+    t, y, x = torch.meshgrid(*map(torch.arange, grid[:3]), indexing="ij")
     across = -(-grid[2] // side)
     number = (t * grid[1] + y // side) * across + x // side
     counts = number.flatten().unique(return_counts=True)[1]
@@ -67,12 +68,30 @@ class Visual(nn.Module):
         return self.merger(x)[order.argsort()]
 
 
+class Watcher(qwen2_vl.Watcher):
+    """Pictures of a film move along the axis of time by what passes between them."""
+
+    def __init__(self, cfg: Settings, files: Mapping[str, Any]):
+        super().__init__(cfg, files)
+        self.speed = cfg.vision_config.tokens_per_second
+
+    def moments(self, film: Film, places: Sequence[int], steps: int) -> list[int]:
+        """In float32, as the model was trained with: whole numbers must not fall short of themselves."""
+        sampled = film.rate if film.whole else len(places) / film.frames * film.rate
+        step = self.speed * torch.tensor(self.frames / sampled, dtype=torch.float32)
+        return (torch.arange(steps) * step).long().tolist()
+
+
 class Qwen2_5VL(qwen2_vl.Qwen2VL):
     Visual = Visual
     defaults: ClassVar[dict[str, Any]] = dict(
         vision_config=dict(
             depth=32, hidden_size=1280, intermediate_size=3420, out_hidden_size=3584, num_heads=16, patch_size=14,
             in_channels=3, spatial_merge_size=2, temporal_patch_size=2, hidden_act="silu", window_size=112,
-            fullatt_block_indexes=(7, 15, 23, 31),
+            fullatt_block_indexes=(7, 15, 23, 31), tokens_per_second=4,
         )
     )  # fmt: skip
+
+    @classmethod
+    def watcher(cls, cfg: Settings, files: Mapping[str, Any]) -> Watcher:
+        return Watcher(cfg, files)

@@ -1,4 +1,4 @@
-"""Qwen 2 VL: pictures of any size, in patches of two frames, four of which become one row; three axes of positions."""
+"""Qwen 2 VL: pictures and films of any size, in patches of two frames, four to a row; three axes of positions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ from mistralrs.kernels.rope import rope
 from mistralrs.nn import image
 from mistralrs.nn.checkpoint import Lazy, rename
 from mistralrs.nn.decoder import Settings
+from mistralrs.nn.film import Film, groups, spread
 from mistralrs.nn.linear import Linear
 from mistralrs.nn.media import Encoder, Media, Prepared, runs
 from mistralrs.nn.norm import LayerNorm
@@ -44,27 +45,113 @@ class Processor:
         return f"<|vision_start|>{self.placeholder}<|vision_end|>"
 
     def prepare(self, picture: image.Picture) -> Prepared:
-        if max(picture.size) > LONGEST_RATIO * min(picture.size):
-            raise MediaError(
-                f"an image of {picture.width} x {picture.height} pixels is too long: one edge may be at most "
-                f"{LONGEST_RATIO} times the other; crop it"
-            )
+        proportioned(picture.size)
         size = image.multiples(picture.size, self.patch * self.merge, self.least, self.most)
         pixels = self.look.pixels(self.look.resize(picture, size))
-        w, h = (edge // self.patch for edge in size)
-        rows = h * w // self.merge**2
-        return Prepared(
-            {"patches": self.patches(pixels, h, w)}, rows, (1, h // self.merge, w // self.merge)
+        still = pixels.expand(self.frames, -1, -1, -1)  # a picture is a film that stands still
+        columns, lines = (edge // (self.patch * self.merge) for edge in size)
+        grid = (1, lines, columns)
+        return Prepared({"patches": patches(still, self.patch, self.merge)}, lines * columns, grid)
+
+    def expand(self, prepared: Prepared, index: int) -> str:
+        return f"<|vision_start|>{self.placeholder * prepared.rows}<|vision_end|>"
+
+
+def proportioned(size: image.Size) -> None:
+    """Raise MediaError for a size with too different edges."""
+    if max(size) > LONGEST_RATIO * min(size):
+        raise MediaError(
+            f"an image of {size[0]} x {size[1]} pixels is too long: one edge may be at most "
+            f"{LONGEST_RATIO} times the other; crop it"
         )
 
-    def patches(self, pixels: Tensor, h: int, w: int) -> Tensor:
-        """pixels [3, H, W] -> [h * w, 3 * frames * patch * patch]: a picture is a film that stands still.
 
-        The patches that become one row follow each other.
-        """
-        m, p = self.merge, self.patch
-        x = pixels.view(3, h // m, m, p, w // m, m, p).permute(1, 4, 2, 5, 0, 3, 6)
-        return x.flatten(0, 3)[:, :, None].expand(-1, -1, self.frames, -1, -1).flatten(1)
+def patches(pixels: Tensor, size: int, merge: int) -> Tensor:
+    """pixels [F, 3, H, W] of a patch's frames -> [P, 3 * F * size * size]; those of one row follow each other."""
+    frames, _, h, w = pixels.shape
+    square = size * merge
+    x = pixels.view(frames, 3, h // square, merge, size, w // square, merge, size)
+    return x.permute(2, 5, 3, 6, 1, 0, 4, 7).flatten(4).flatten(0, 3)
+
+
+class Watcher:
+    """Two frames per second, two of which make one picture; all together have a limited number of rows.
+
+    Sizes are those of Qwen's own tools: a limit for each frame and one for the whole film.
+    """
+
+    joined = False
+    placeholder = "<|video_pad|>"
+
+    def __init__(self, cfg: Settings, files: Mapping[str, Any]):
+        vision, own = cfg.vision_config, files.get("video") or {}
+        self.look = image.Look.of(
+            {key: files[key] for key in image.LOOKS if key in files} | own, **self.looks
+        )
+        self.patch, self.merge = vision.patch_size, vision.spatial_merge_size
+        self.frames, square = vision.temporal_patch_size, (self.patch * self.merge) ** 2
+        size = own.get("size") or {}
+        self.least, self.most = (
+            own.get(old) or size.get(name) or default * square
+            for old, name, default in (
+                ("min_pixels", "shortest_edge", 128),
+                ("max_pixels", "longest_edge", 768),
+            )
+        )
+        self.capped = own.get("cap_pixels_per_frame") is not False
+        self.tokens = own.get("max_video_tokens") or self.context(cfg)
+        self.fps, self.fewest = own.get("fps") or 2, own.get("min_frames") or 4
+        self.highest = own.get("max_frames") or 768
+
+    looks: ClassVar[Mapping[str, Any]] = image.CLIP
+
+    def context(self, cfg: Settings) -> int:
+        """The tokens that a film may fill most of."""
+        return min(128000, cfg.text.get("max_position_embeddings", 128000))
+
+    def marker(self, index: int) -> str:
+        return f"<|vision_start|>{self.placeholder}<|vision_end|>"
+
+    def prepare(self, film: Film) -> Prepared:
+        proportioned(film.size)
+        places = list(range(film.frames)) if film.whole else self.sample(film)
+        if len(places) > self.highest:
+            raise MediaError(
+                f"a video of {len(places)} frames is too long, {self.highest} are the most; leave some out"
+            )
+        size = self.size(film.size, len(places))
+        steps = -(-len(places) // self.frames)
+        columns, lines = (edge // (self.patch * self.merge) for edge in size)
+        whole = torch.empty(steps, lines * columns * self.merge**2, 3 * self.frames * self.patch**2)
+        for step, group in enumerate(groups(film.read(places), self.frames)):
+            pixels = torch.stack([self.look.pixels(self.look.resize(f, size)) for f in group])
+            whole[step] = patches(pixels, self.patch, self.merge)
+        grid = (steps, lines, columns, *self.moments(film, places, steps))
+        rows = steps * lines * columns
+        times = self.times(film, places)
+        return Prepared({"patches": whole.flatten(0, 1)}, rows, grid, times=times)
+
+    def sample(self, film: Film) -> list[int]:
+        """The frames that are looked at: an even number, if there are that many."""
+        most = min(self.highest, film.frames) // self.frames * self.frames
+        count = min(max(film.frames / film.rate * (film.wanted or self.fps), self.fewest), most)
+        return spread(film.frames, max(1, int(count / self.frames) * self.frames))
+
+    def size(self, size: image.Size, frames: int) -> image.Size:
+        """The size of every frame: the more there are, the smaller."""
+        most = self.most
+        if self.capped:
+            share = int(self.tokens * (self.patch * self.merge) ** 2 * 0.9) * self.frames // frames
+            most = max(min(most, share), int(self.least * 1.05))
+        return image.multiples(size, self.patch * self.merge, self.least, most)
+
+    def moments(self, film: Film, places: Sequence[int], steps: int) -> Sequence[int]:
+        """Positions of the pictures on the axis of time, where they do not just count."""
+        return ()
+
+    def times(self, film: Film, places: Sequence[int]) -> tuple[float, ...]:
+        """Seconds that the text tells of each picture."""
+        return ()
 
     def expand(self, prepared: Prepared, index: int) -> str:
         return f"<|vision_start|>{self.placeholder * prepared.rows}<|vision_end|>"
@@ -165,15 +252,20 @@ class Qwen2VL(Encoder):
         return self.visual(media.inputs["patches"], media.grid)
 
     def positions(self, tokens: Sequence[int], media: Mapping[int, Media]) -> Tensor | None:
-        """[3, T]: text moves along all axes together, a picture spreads over its lines and columns."""
+        """[3, T]: text moves along all axes together, a picture spreads over its lines and columns.
+
+        The pictures of a film move along the first axis, unless text stands between them.
+        """
         parts, here, end = [], 0, 0
         for number, first, last in runs(tokens) if media else ():
-            grid = media[number].grid
+            _, lines, columns, *moments = media[number].grid
             parts.append(torch.arange(here, here + first - end).expand(3, -1))
             here, end = here + first - end, last
-            axes = torch.meshgrid(*map(torch.arange, grid), indexing="ij")
+            count = (last - first) // (lines * columns)  # all, or those between two texts
+            at = torch.tensor(moments) if moments else torch.arange(count)
+            axes = torch.meshgrid(at, torch.arange(lines), torch.arange(columns), indexing="ij")
             parts.append(torch.stack(axes).flatten(1) + here)
-            here += max(grid[1:])
+            here += max(lines, columns)
         if not parts:
             return None
         parts.append(torch.arange(here, here + len(tokens) - end).expand(3, -1))
@@ -182,6 +274,10 @@ class Qwen2VL(Encoder):
     @classmethod
     def processor(cls, cfg: Settings, files: Mapping[str, Any]) -> Processor:
         return Processor(cfg, files)
+
+    @classmethod
+    def watcher(cls, cfg: Settings, files: Mapping[str, Any]) -> Watcher:
+        return Watcher(cfg, files)
 
     @classmethod
     def checkpoint(cls, cfg: Settings, tensors: dict[str, Lazy]) -> dict[str, Lazy]:

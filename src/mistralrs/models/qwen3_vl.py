@@ -1,5 +1,9 @@
-"""Qwen 3 VL: learned places in the picture, and rows of inner blocks for the first text layers (deepstack)."""
+"""Qwen 3 VL: learned places in the picture, and rows of inner blocks for the first text layers (deepstack).
 
+The pictures of a film stand in the text one by one, behind the time at which they are seen.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -8,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mistralrs.models import qwen2_vl
+from mistralrs.nn import image
 from mistralrs.nn.checkpoint import Lazy, rename
 from mistralrs.nn.decoder import Settings
+from mistralrs.nn.film import Film, between
 from mistralrs.nn.linear import Linear
+from mistralrs.nn.media import Prepared
 from mistralrs.nn.norm import LayerNorm
 from mistralrs.nn.vision import FeedForward, Table
 
@@ -19,6 +26,59 @@ NAMES = {
     r"\.deepstack_merger_list\.": ".deep_mergers.",
     r"(merger|deep_mergers\.\d+)\.norm\.": r"\1.ln_q.",
 }
+
+
+class Watcher(qwen2_vl.Watcher):
+    """The pixels of all frames together are limited."""
+
+    looks: ClassVar[Mapping[str, Any]] = image.HALF
+
+    def context(self, cfg: Settings) -> int:
+        return 768  # for each frame
+
+    def sample(self, film: Film) -> list[int]:
+        count = int(film.frames / film.rate * (film.wanted or self.fps))
+        return between(film.frames, min(max(count, self.fewest), self.highest, film.frames))
+
+    def size(self, size: image.Size, frames: int) -> image.Size:
+        square, frames = self.patch * self.merge, max(frames, self.frames)
+        if min(size) < square:
+            grow = max(square / size[0], square / size[1])
+            size = int(size[0] * grow), int(size[1] * grow)
+        most = self.most
+        if self.capped:
+            share = max(min(self.tokens * square**2, most // frames), int(self.least * 1.05))
+            most = share * frames
+        return film_size(size, frames, square, self.least, most, self.frames)
+
+    def times(self, film: Film, places: Sequence[int]) -> tuple[float, ...]:
+        """The middle of the first and the last frame of each picture."""
+        seconds = [place / film.rate for place in places]
+        ends = [min(i + self.frames, len(places)) - 1 for i in range(0, len(places), self.frames)]
+        starts = range(0, len(places), self.frames)
+        return tuple((seconds[i] + seconds[j]) / 2 for i, j in zip(starts, ends, strict=True))
+
+    def expand(self, prepared: Prepared, index: int) -> str:
+        rows = self.placeholder * (prepared.rows // len(prepared.times))
+        return "".join(
+            f"<{seconds:.1f} seconds><|vision_start|>{rows}<|vision_end|>"
+            for seconds in prepared.times
+        )
+
+
+def film_size(
+    size: image.Size, frames: int, factor: int, least: int, most: int, group: int
+) -> image.Size:
+    """The nearest size in multiples of `factor` such that all frames have `least` to `most` pixels together."""
+    sides = [round(side / factor) * factor for side in size]
+    rounded, exact = round(frames / group) * group * math.prod(sides), frames * math.prod(size)
+    if rounded > most:
+        shrink = math.sqrt(exact / most)
+        sides = [max(factor, math.floor(side / shrink / factor) * factor) for side in size]
+    elif rounded < least:
+        grow = math.sqrt(least / exact)
+        sides = [math.ceil(side * grow / factor) * factor for side in size]
+    return sides[0], sides[1]
 
 
 class Block(qwen2_vl.Block):
@@ -90,6 +150,10 @@ class Qwen3VL(qwen2_vl.Qwen2VL):
             rms_norm_eps=1e-6, rope_theta=5e5, tie_word_embeddings=False,
         )
     }  # fmt: skip
+
+    @classmethod
+    def watcher(cls, cfg: Settings, files: Mapping[str, Any]) -> Watcher:
+        return Watcher(cfg, files)
 
     @classmethod
     def checkpoint(cls, cfg: Settings, tensors: dict[str, Lazy]) -> dict[str, Lazy]:

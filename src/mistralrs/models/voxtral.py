@@ -81,14 +81,14 @@ class Whisper(nn.Module):
         self.layers = nn.ModuleList(Block(cfg) for _ in range(cfg.num_hidden_layers))
         self.layer_norm = LayerNorm(dim, 1e-5)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """mel [N, bands, T] of N pieces -> [N * T / 2, V]."""
+    def forward(self, mel: Tensor, mask: Tensor | None = None) -> Tensor:
+        """mel [N, bands, T] of N pieces -> [N * T / 2, V]; each state sees those where `mask` [T, T] is true."""
         count = len(mel)
         x = F.gelu(self.conv1(taps(mel, 1))).unflatten(0, (count, -1))
         x = F.gelu(self.conv2(taps(x.transpose(1, 2), 2)))
-        x = x + self.position_embedding.weight.repeat(count, 1)
+        x = x + self.position_embedding.weight[: len(x) // count].repeat(count, 1)
         for block in self.layers:
-            x = block(x, count)
+            x = block(x, count, mask)
         return self.layer_norm(x)
 
 

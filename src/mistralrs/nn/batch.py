@@ -19,6 +19,18 @@ class Joined:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What rows [first, end) of a batch see beside the text, as attention reads it: each row of media is a page."""
+
+    first: int
+    end: int
+    states: Tensor  # [P, L, 2, KV, page, D]: keys and values in each layer with cross-attention
+    starts: Tensor  # [2]
+    lengths: Tensor  # [1]
+    pages: Tensor  # [1, P]
+
+
+@dataclass(frozen=True)
 class Batch:
     """T tokens of B sequences laid end to end: no padding, prefill and decode mixed freely.
 
@@ -41,6 +53,8 @@ class Batch:
         tuple[Tensor, Tensor], ...
     ] = ()  # rows [n] of this batch, what takes their place [n, W]
     joined: tuple[Joined, ...] = ()
+    sights: tuple[Sight, ...] = ()  # in rising order; rows that see nothing are in none
+    adapters: tuple[str | None, ...] = ()  # of each sequence; empty where none has one
     memo: dict[Any, Any] = field(default_factory=dict)  # values layers share, such as rope angles
 
     def spans(self) -> Iterator[tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""Caches. Paged grows with the sequence; State has a fixed size per sequence. There is no third kind."""
+"""Caches. Paged grows with the sequence; State has a fixed size per sequence; Seen comes with the images."""
 
 from math import prod
 from typing import Any
@@ -36,7 +36,7 @@ class Paged(nn.Module):
     def attend(
         self,
         q: Tensor,
-        k: Tensor,
+        k: Tensor | None,
         v: Tensor | None,
         batch: Batch,
         chunk: int | None = None,
@@ -44,9 +44,11 @@ class Paged(nn.Module):
     ) -> Tensor:
         """Append k, v [T, KV, D] (no v where it is shared) and attend causally: q [T, H, Dk] -> [T, H, Dv].
 
-        With a `chunk`, sequences are cut at its multiples, and each part sees itself only.
+        Without k, those of this batch are there already: an earlier layer wrote them. With a `chunk`, sequences
+        are cut at its multiples, and each part sees itself only.
         """
-        write(k, None if self.shared else v, self.k, self.v, batch)
+        if k is not None:
+            write(k, None if self.shared else v, self.k, self.v, batch)
         seen = batch if chunk is None else cut(batch, chunk, self.k.shape[2])
         out = attention(q, self.k, self.v, seen, **rule)
         for span in batch.joined:  # as sequences of their own, they are just not causal
@@ -78,6 +80,29 @@ def cut(batch: Batch, chunk: int, page: int) -> Joined:
         table = nn.utils.rnn.pad_sequence(pages, batch_first=True)
         batch.memo["cut", chunk] = Joined(0, starts[-1], begins, ends, table)
     return batch.memo["cut", chunk]
+
+
+class Seen(nn.Module):
+    """Keys and values of media beside the text. The engine keeps them, as long as a sequence may see them."""
+
+    def __init__(self, layer: int, heads: int, dim: int):
+        super().__init__()
+        self.layer = layer  # which of those with cross-attention it is
+        self.width = heads * 2 * dim  # kept numbers per position of a medium
+        self.dtype = torch.float32
+
+    def pack(self, k: Tensor, v: Tensor) -> Tensor:
+        """k, v [P, S, KV, D] -> [P, 2, KV, S, D] as they are kept."""
+        return torch.stack((k, v), 1).to(self.dtype).transpose(2, 3)
+
+    def attend(self, q: Tensor, batch: Batch, scale: float) -> Tensor:
+        """q [n, H, D] of the rows that see something, and only of these -> [n, H, D]."""
+        parts = q.split([sight.end - sight.first for sight in batch.sights])
+        out = []
+        for part, sight in zip(parts, batch.sights, strict=True):
+            k, v = sight.states[:, self.layer].unbind(1)
+            out.append(attention(part, k, v, sight, scale=scale, causal=False))
+        return torch.cat(out)
 
 
 class State(nn.Module):

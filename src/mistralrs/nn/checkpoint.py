@@ -230,7 +230,8 @@ def split(
 ) -> Tensors:
     """Fused matrices and biases as their parts: `{"qkv_proj": {"q_proj": rows, ...}}`.
 
-    A key is one or more whole components of the dotted name.
+    A key is one or more whole components of the dotted name. What reads the input of a fused matrix, the first half of
+    an adapter, is the same for all parts.
     """
     out: Tensors = {}
     for name, tensor in tensors.items():
@@ -238,7 +239,9 @@ def split(
         if fused is None:
             out[name] = tensor
             continue
-        pieces = tensor.split(list(rules[fused].values()), dim)
+        sizes = list(rules[fused].values())
+        shared = name.endswith(".lora_A")
+        pieces = [tensor] * len(sizes) if shared else tensor.split(sizes, dim)
         for part, piece in zip(rules[fused], pieces, strict=True):
             out[f".{name}.".replace(f".{fused}.", f".{part}.").strip(".")] = piece
     return out

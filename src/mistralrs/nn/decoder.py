@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mistralrs.nn.batch import Batch
 from mistralrs.nn.checkpoint import Lazy
 from mistralrs.nn.linear import Embedding, Linear
-from mistralrs.nn.media import Encoder
+from mistralrs.nn.media import Encoder, Media
 from mistralrs.nn.norm import RMSNorm
 
 
@@ -66,6 +66,11 @@ class Decoder(nn.Module):
         for rows, encoded in batch.media:
             x[rows] = encoded[:, : x.shape[1]].to(x.dtype)
         return x
+
+    def encode(self, media: Media) -> Tensor:
+        """What is kept of a medium: the encoder's rows [rows, W], or [rows, ...] as cross-attention reads them."""
+        assert self.encoder is not None, "only models with an encoder get media"
+        return self.encoder.encode(media)
 
     def head(self, x: Tensor) -> Tensor:
         """x [R, D] -> logits [R, V]."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 Picture = Image.Image
 Size = tuple[int, int]  # width, height: Pillow's order
@@ -24,6 +25,9 @@ CLIP = dict(
 )
 HALF = dict(image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))
 BICUBIC, BILINEAR, LANCZOS = 3, 2, 1  # `resample` of preprocessor_config.json
+LOOKS = (
+    "image_mean", "image_std", "do_normalize", "rescale_factor", "do_rescale", "resample",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,43 @@ def within(size: Size, box: Size) -> Size:
     return min(math.ceil(size[0] * height), box[0]), box[1]
 
 
+def canvas(size: Size, tile: int, grids: Sequence[Size], largest: bool = False) -> Size:
+    """Lines and columns of tiles: those that shrink a picture least or else enlarge it least (`largest`: most)."""
+
+    def scale(grid: Size) -> float:
+        return min(grid[0] * tile / size[1], grid[1] * tile / size[0])
+
+    larger = [scale(grid) for grid in grids if scale(grid) >= 1]
+    pick = max if largest or not larger else min
+    wanted = pick(larger or map(scale, grids))
+    return min((grid for grid in grids if scale(grid) == wanted), key=math.prod)
+
+
+def inside(size: Size, box: Size) -> Size:
+    """The size with the same proportions that fits in a box and fills one of its edges, rounded down."""
+    x, y = (limit / side for limit, side in zip(box, size, strict=True))
+    if x < y:
+        return box[0], max(min(math.floor(size[1] * x), box[1]), 1)
+    return max(min(math.floor(size[0] * y), box[0]), 1), box[1]
+
+
+def between(size: Size, least: int, most: Size) -> Size:
+    """Each edge, but at least and at most so long."""
+    return min(max(size[0], least), most[0]), min(max(size[1], least), most[1])
+
+
 def tiles(image: Picture, size: Size) -> list[Picture]:
     """Equal tiles, line by line; the picture's edges are multiples of theirs."""
     w, h = size
     starts = [(x, y) for y in range(0, image.height, h) for x in range(0, image.width, w)]
     return [image.crop((x, y, x + w, y + h)) for x, y in starts]
+
+
+def squares(x: Tensor, edge: int) -> Tensor:
+    """x [3, H, W] -> [1 + N, 3, edge, edge]: the whole of it scaled to a square, then its squares line by line."""
+    whole = F.interpolate(x[None], (edge, edge), mode="bicubic")
+    tiles = x.unfold(1, edge, edge).unfold(2, edge, edge).permute(1, 2, 0, 3, 4)
+    return torch.cat((whole, tiles.flatten(0, 1)))
 
 
 def center_crop(image: Picture, size: Size) -> Picture:

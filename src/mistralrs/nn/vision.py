@@ -17,6 +17,7 @@ ACTS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": SMOOTH["gelu_pytorch_tanh"],
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "relu": F.relu,
+    "swish": F.silu,
 }
 
 
@@ -33,6 +34,16 @@ def attend(
     q, k, v = (x.unflatten(0, (pictures, -1)).transpose(1, 2) for x in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return out.transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def stitched(tiles: Tensor, down: int) -> Tensor:
+    """tiles [N, h, w, D], `down` lines of them -> [down * h, N / down * w, D]."""
+    return tiles.unflatten(0, (down, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+
+def ended(x: Tensor, end: Tensor) -> Tensor:
+    """x [L, C, D] -> [L * (C + 1), D]: every line with the row `end` [D] behind it."""
+    return torch.cat((x, end.expand(len(x), 1, -1)), 1).flatten(0, 1)
 
 
 def flatten_kernels(tensors: Mapping[str, Lazy], *ends: str) -> dict[str, Lazy]:
@@ -117,14 +128,17 @@ class Transformer(nn.Module):
 
     def forward(self, pixels: Tensor, wanted: Sequence[int] = (-1,)) -> list[Tensor]:
         """pixels [N, C, H, W] -> states [N, P, D]: 0 before all blocks, i behind the i-th, -1 behind the last."""
-        count = len(pixels)
-        x, states = self.embed(pixels), []
-        for block in [None, *self.layers]:
-            x = x if block is None else block(x, count)
-            states.append(x)
-        if self.post_layernorm is not None:
-            states[-1] = self.post_layernorm(x)
-        return [states[i].unflatten(0, (count, -1)) for i in wanted]
+        count, last = len(pixels), len(self.layers)
+        numbers = [i if i >= 0 else last + 1 + i for i in wanted]
+        x, states = self.embed(pixels), {}
+        for number in range(last + 1):
+            if number:
+                x = self.layers[number - 1](x, count)
+            if number in numbers:
+                states[number] = x
+        if self.post_layernorm is not None and last in states:
+            states[last] = self.post_layernorm(x)
+        return [states[i].unflatten(0, (count, -1)) for i in numbers]
 
     def embed(self, pixels: Tensor) -> Tensor:
         """pixels [N, C, H, W] -> what the first block reads [N * P, D]."""

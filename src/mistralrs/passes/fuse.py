@@ -15,6 +15,7 @@ from mistralrs.kernels.affine import row_bytes
 from mistralrs.kernels.glu import NUMBERS
 from mistralrs.kernels.plan import INPUT, OUTPUT, Angles, Plan, Room, Rule, Unsuited
 from mistralrs.models import gemma2, glm4, llama
+from mistralrs.nn.adapter import Adapted
 from mistralrs.nn.attention import Attention
 from mistralrs.nn.batch import Batch
 from mistralrs.nn.decoder import Decoder
@@ -28,8 +29,8 @@ from mistralrs.quant.plain import Plain
 
 def fuse(model: Decoder) -> "Decoder | Fused":
     """The model with its stages fused, as far as they can be. It shares every module and tensor with `model`."""
-    frame = type(model).forward, type(model).states, type(model).ends
-    return Fused(model) if frame == (Decoder.forward, Decoder.states, Decoder.ends) else model
+    frame = type(model).forward, type(model).states
+    return Fused(model) if frame == (Decoder.forward, Decoder.states) else model
 
 
 def forget(model: "Decoder | Fused") -> None:
@@ -71,10 +72,11 @@ class Fused:
         self.model = model
         self.stages: list[Stage] = [Start(model), *model.model.layers, End(model)]
         self.parts: list[Run | Stage] = []  # made from the weights as they are at the first step
+        self.adapted = any(isinstance(m, Adapted) for m in model.modules())
 
     def __call__(self, batch: Batch) -> Tensor:
         """Logits float32 [R, V] of the rows in `batch.outputs`."""
-        if batch.media:
+        if batch.media or (self.adapted and batch.adapters):
             return self.model(batch)  # which knows the layers that take some of them
         x = NOTHING
         for part in self.chosen(batch):
@@ -174,7 +176,7 @@ def start(model: Decoder, run: Run) -> Plan:
 
 def end(model: Decoder, run: Run) -> Plan:
     """The plan of the last norm and the head."""
-    if type(model).head is not Decoder.head:
+    if (type(model).head, type(model).ends) != (Decoder.head, Decoder.ends):
         raise Unsuited
     plan, room = Plan(), Room()
     dim = len(known(model.model.norm).weight)
@@ -242,8 +244,8 @@ def residual(
 
 def attention(plan: Plan, m: Attention, x: int, room: Room, run: Run) -> int:
     """Attention of the normed rows; the place of its output."""
-    if "chunk" in m.rule:
-        raise Unsuited  # the batch is cut for it in each step
+    if "chunk" in m.rule or not m.writes:
+        raise Unsuited  # the batch is cut for it in each step, or another layer's cache is read
     heads, groups = (p.weight.shape[0] // m.head_dim for p in (m.q_proj, m.k_proj))
     q, k, v = matmuls(plan, [m.q_proj, m.k_proj, m.v_proj], x, room)
     if m.q_norm is not None and m.k_norm is not None:
@@ -295,9 +297,10 @@ class Products:
     def take(self, m: Linear, y: int) -> None:
         """Add one, whose result goes to y."""
         weight = m.weight
-        if type(m) is Linear and type(weight) is Plain:
+        linear = type(m) in (Linear, Adapted)  # whose adapters no sequence has: see Fused
+        if linear and type(weight) is Plain:
             self.plan.linear(self.x, y, weight.tensor, m.bias)
-        elif type(m) is Linear and type(weight) is Affine:
+        elif linear and type(weight) is Affine:
             if self.bytes is None:
                 self.bytes = self.room.bytes(row_bytes(weight.shape[1]))
                 self.plan.rows(self.x, self.bytes, weight.shape[1])

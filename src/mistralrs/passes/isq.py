@@ -8,6 +8,7 @@ from math import prod
 from torch import nn
 
 from mistralrs.api.errors import RequestError
+from mistralrs.nn.adapter import LoRA
 from mistralrs.nn.linear import Embedding
 from mistralrs.quant.coded import Coded
 from mistralrs.quant.formats import FORMATS, Format
@@ -38,7 +39,12 @@ HEAD: Mapping[str, str] = {
     "Q8_1": "Q8_1",
     "F8Q8": "F8Q8",
 }
-ROUTERS = {"gate", "router", "shared_expert_gate"}  # small, and they decide too much
+ROUTERS = {
+    "gate",
+    "router",
+    "shared_expert_gate",
+    "modality_router",
+}  # small, and they decide too much
 
 
 def parse(text: str) -> Format:
@@ -104,7 +110,7 @@ def shrinks(weight: Weight, kind: Format) -> bool:
 def candidates(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and shapes of the matrices that may be quantized; an encoder is small, and images need its precision."""
     for prefix, module in model.named_modules():
-        if isinstance(module, Embedding) or prefix.rpartition(".")[2] in ROUTERS:
+        if isinstance(module, Embedding | LoRA) or prefix.rpartition(".")[2] in ROUTERS:
             continue
         if prefix.startswith("encoder."):
             continue

@@ -50,12 +50,16 @@ class Prompter:
             return self._prompt(request, text, tokens, rules.top_logprobs(request))
         messages, parts = self.placer.arrange(request.messages)
         text, shown = self.render(request, messages), self.placer.read(parts)
-        text = self.placer.expand(text, shown)
+        text, shown = self.placer.expand(text, shown)
         tokens, media = self.placer.place(self.tokenizer.encode(text, special=False), shown)
         prompt = self._prompt(request, text, tokens, rules.top_logprobs(request))
         kept = tuple(whole(prompt.tokens))
         return replace(
-            prompt, tokens=kept, media=media, positions=self.placer.positions(kept, media)
+            prompt,
+            tokens=kept,
+            media=media,
+            adapter=self.placer.adapter_of(shown),
+            positions=self.placer.positions(kept, media),
         )
 
     def completion(self, request: CompletionRequest) -> Prompt:

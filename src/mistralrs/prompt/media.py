@@ -1,8 +1,8 @@
-"""Images and sounds of a request: where they stand in the text, what the encoder reads, which ids stand for them."""
+"""Images, sounds and films of a request: where they stand in the text, what encoders read, which ids stand for them."""
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count, groupby
@@ -15,6 +15,7 @@ from mistralrs.api.errors import ConfigError, MediaError, RequestError, Template
 from mistralrs.nn.media import Listener, Media, Prepared, Processor, is_media, number_of, row_of
 from mistralrs.prompt.audio import open_sound
 from mistralrs.prompt.fetch import Access, short
+from mistralrs.prompt.film import open_film
 from mistralrs.prompt.messages import Message
 from mistralrs.prompt.picture import in_memory, open_picture
 from mistralrs.prompt.template import ChatTemplate
@@ -22,8 +23,15 @@ from mistralrs.prompt.tokenizer import Tokenizer
 
 Positions = Callable[[Sequence[int], Mapping[int, Media]], Tensor | None]
 Part = Mapping[str, Any]
-KINDS = {"image": "image", "image_url": "image", "audio_url": "audio", "input_audio": "audio"}
-NOUNS = {"image": "image", "audio": "sound"}
+KINDS = {
+    "image": "image",
+    "image_url": "image",
+    "audio_url": "audio",
+    "input_audio": "audio",
+    "video": "video",
+    "video_url": "video",
+}
+NOUNS = {"image": "image", "audio": "sound", "video": "video"}
 Shown = Sequence[tuple[str, Prepared]]  # kind and content of the media of a request, in order
 KNOWN = 1 << 16  # numbers of media that are remembered
 
@@ -108,8 +116,10 @@ class Placer:
         positions: Positions = lambda tokens, media: None,
         max_edge: int | None = None,
         access: Access = Access(),  # noqa: B008 (a value, never changed)
+        adapter: Callable[[Collection[str]], str | None] = lambda kinds: None,
     ):
         self.processors, self.positions, self.max_edge = processors, positions, max_edge
+        self.adapter = adapter
         self.access, self.numbers, self.kept = access, Numbers(), Kept()
         self.forms = {k: Form.of(template, p.marker(0), k) for k, p in processors.items()}
         self.ids = {kind: self.id(tokenizer, kind) for kind in processors}
@@ -128,18 +138,29 @@ class Placer:
             messages = [{"role": "user", "content": messages}]
         out: list[Message] = []
         media: list[Part] = []
+        form = self.form(messages)
         for index, message in enumerate(messages):
             parts = message.get("content")
             if isinstance(parts, str):
                 parts = [{"type": "text", "text": parts}]
             shown = [part for part in parts or () if part["type"] != "text"]
             if parts is not None:
-                parts = self.content(self.marked(f"messages[{index}]", parts, media))
+                parts = self.content(self.marked(f"messages[{index}]", parts, media, form), form)
             media += shown
             out.append({**message, "content": parts})
         return out, media
 
-    def marked(self, where: str, parts: Sequence[Part], before: Sequence[Part]) -> list[Part]:
+    def form(self, messages: Sequence[Part]) -> Form:
+        """What the template takes of all kinds of media in these messages."""
+        contents = [message.get("content") or () for message in messages]
+        parts = [p for one in contents if not isinstance(one, str) for p in one]
+        kinds = {KINDS[part["type"]] for part in parts if part["type"] != "text"}
+        forms = [self.forms[kind] for kind in kinds & set(self.forms) or self.forms]
+        return Form(all(form.parts for form in forms), all(form.text for form in forms))
+
+    def marked(
+        self, where: str, parts: Sequence[Part], before: Sequence[Part], form: Form
+    ) -> list[Part]:
         """Parts with a marker for every medium that the texts do not mark themselves."""
         self.check(where, parts)
         texts = [part for part in parts if part["type"] == "text"]
@@ -157,7 +178,7 @@ class Placer:
                 f"for each {nouns[:-1]}, or none, then they stand where the {nouns} are in the list"
             )
         count = Counter(KINDS[part["type"]] for part in before)
-        return [part if part["type"] == "text" else self.shown(part, count) for part in parts]
+        return [part if part["type"] == "text" else self.shown(part, count, form) for part in parts]
 
     def check(self, where: str, parts: Sequence[Part]) -> None:
         """Raise MediaError for a part that this model does not read."""
@@ -174,20 +195,23 @@ class Placer:
         counts = range(len(parts))
         return {p.marker(first[kind] + i) for kind, p in self.processors.items() for i in counts}
 
-    def shown(self, part: Part, count: Counter[str]) -> Part:
+    def shown(self, part: Part, count: Counter[str], form: Form) -> Part:
         """What stands for a medium in the list that the template gets."""
         kind = KINDS[part["type"]]
         count[kind] += 1
-        if all(form.parts for form in self.forms.values()):
+        if form.parts:
             return {"type": kind}
-        return {"type": "marker", "text": self.processors[kind].marker(count[kind] - 1)}
+        processor = self.processors[kind]
+        marker = processor.marker(count[kind] - 1) + getattr(processor, "behind", "")
+        return {"type": "marker", "text": marker}
 
-    def content(self, parts: Sequence[Part]) -> str | list[Part]:
+    def content(self, parts: Sequence[Part], form: Form) -> str | list[Part]:
         """A message's content in a form that the template takes."""
-        takes = all(form.parts for form in self.forms.values())
-        text = all(form.text for form in self.forms.values())
-        if takes and (not text or any(part["type"] in self.forms for part in parts)):
+        if form.parts and (not form.text or any(part["type"] in self.forms for part in parts)):
             return list(parts)
+        joint = getattr(next(iter(self.processors.values())), "joint", None)
+        if joint is not None:
+            return str(joint).join(part["text"] for part in parts)
         runs = groupby(parts, lambda part: part["type"])
         return "".join(
             (" " if kind == "text" else "").join(p["text"] for p in run) for kind, run in runs
@@ -199,42 +223,54 @@ class Placer:
 
     def prepared(self, part: Part) -> Prepared:
         """One medium as the encoder reads it; what an earlier request showed is not decoded again."""
-        kind, source = KINDS[part["type"]], source_of(part)
-        if in_memory(source):
-            return self.prepare(kind, source, "the image")
+        kind, source, fps = KINDS[part["type"]], source_of(part), rate_of(part)
+        noun = f"the {NOUNS[kind]}"
+        if in_memory(source) or isinstance(source, list):
+            return self.prepare(kind, source, noun, fps)
         data = self.access.read(source)
-        key = blake2b(data, digest_size=32, person=kind.encode()).digest()
-        found = self.kept.get(key)
+        key = blake2b(data, digest_size=32, person=kind.encode(), salt=repr(fps).encode()[:16])
+        found = self.kept.get(key.digest())
         if found is None:
             written = isinstance(source, (bytes, bytearray)) or part["type"] == "input_audio"
-            noun = "the sound" if kind == "audio" else "the image"
-            found = self.prepare(kind, data, noun if written else short(str(source)))
-            self.kept.put(key, found)
+            found = self.prepare(kind, data, noun if written else short(str(source)), fps)
+            self.kept.put(key.digest(), found)
         return found
 
-    def prepare(self, kind: str, source: Any, name: str) -> Prepared:
+    def prepare(self, kind: str, source: Any, name: str, fps: float | None) -> Prepared:
         """A medium by the family's processor."""
         processor = self.processors[kind]
+        if kind == "video":
+            return processor.prepare(open_film(source, name, self.max_edge, fps))
         if kind == "image":
             return processor.prepare(open_picture(source, name, self.max_edge))
         rate = cast("Listener", processor).rate
         return processor.prepare(torch.from_numpy(open_sound(source, name, rate)))
 
-    def expand(self, text: str, shown: Shown) -> str:
-        """The text with placeholders where markers were."""
+    def expand(self, text: str, shown: Shown) -> tuple[str, Shown]:
+        """The text with placeholders where markers were, and the media in its order."""
+        spots = []
         for kind, processor in self.processors.items():
-            text = expanded(
-                text, processor, [one for k, one in shown if k == kind], f"{NOUNS[kind]}s"
-            )
+            media = [one for k, one in shown if k == kind]
+            found = places(text, [processor.marker(i) for i in range(len(media))], kind)
+            for index, (spot, one) in enumerate(zip(found, media, strict=True)):
+                spots.append((spot, processor.expand(one, index), (kind, one)))
+        spots.sort(key=lambda spot: spot[0])
+        pieces, end = [], 0
+        for (start, after), rows, _ in spots:
+            pieces += [text[end:start], rows]
+            end = after
+        text = "".join([*pieces, text[end:]])
+        for processor in self.processors.values():
             text = getattr(processor, "tidy", str)(text)
-        return text
+        return text, [one for _, _, one in spots]
 
     def place(self, tokens: Sequence[int], shown: Shown) -> tuple[list[int], dict[int, Media]]:
         """Tokens with every placeholder replaced by the id of a row, and the media by number."""
-        media = [(kind, self.media(kind, one)) for kind, one in shown]
+        adapter = self.adapter_of(shown)
+        media = [(kind, self.media(kind, one, adapter)) for kind, one in shown]
         rows = {}
         for kind, id in self.ids.items():
-            ids = [row for k, one in media if k == kind for row in one.ids]
+            ids = [row for k, one in media if self.ids[k] == id for row in one.ids]
             if sum(token == id for token in tokens) != len(ids):
                 raise RequestError(
                     f"the text of the messages has the token {self.processors[kind].placeholder}, which stands for "
@@ -244,40 +280,52 @@ class Placer:
         placed = [next(rows[token]) if token in rows else token for token in tokens]
         return placed, {one.number: one for _, one in media}
 
-    def media(self, kind: str, prepared: Prepared) -> Media:
+    def adapter_of(self, shown: Shown) -> str | None:
+        """The adapter of a prompt with these media."""
+        return self.adapter({kind for kind, _ in shown})
+
+    def media(self, kind: str, prepared: Prepared, adapter: str | None = None) -> Media:
         """A prepared medium with the number of its content."""
-        content = blake2b(repr(prepared.grid).encode(), digest_size=32)
+        content = blake2b(repr((prepared.grid, adapter)).encode(), digest_size=32)
         for name, tensor in sorted(prepared.inputs.items()):
             content.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             content.update(tensor.contiguous().numpy().data)
         number = self.numbers.of(content.digest())
         joined = self.processors[kind].joined
-        return Media(number, prepared.inputs, prepared.rows, prepared.grid, joined)
+        token = self.ids[kind] if prepared.beside else None
+        return Media(number, prepared.inputs, prepared.rows, prepared.grid, joined, token, adapter)
 
 
 def source_of(part: Part) -> Any:
     """Where a part's medium is: a URL, a path, bytes or something in memory."""
     match part["type"]:
-        case "image":
-            return part["image"]
+        case "image" | "video" as kind:
+            return part[kind]
         case "input_audio":  # base64 alone
             return f"data:audio/wav;base64,{part['input_audio']['data']}"
         case kind:
             return part[kind]["url"]
 
 
-def expanded(text: str, processor: Processor, media: Sequence[Prepared], noun: str) -> str:
-    """The text with the placeholders of one kind of media where their markers were."""
-    pieces, rest = [], text
-    for index, one in enumerate(media):
-        before, marker, rest = rest.partition(processor.marker(index))
-        if not marker:
+def rate_of(part: Part) -> float | None:
+    """The frames per second that a part names."""
+    return part.get("fps", part.get("video_url", {}).get("fps"))
+
+
+def places(text: str, markers: Sequence[str], kind: str) -> list[tuple[int, int]]:
+    """First and last place of markers, which stand in this order."""
+    found: list[tuple[int, int]] = []
+    end = 0
+    for marker in markers:
+        start = text.find(marker, end)
+        if start < 0:
             raise TemplateError(
-                f"the chat template shows {index} of {len(media)} {noun}: name another one with chat_template "
-                "or jinja_explicit"
+                f"the chat template shows {len(found)} of {len(markers)} {NOUNS[kind]}s: name another one with "
+                "chat_template or jinja_explicit"
             )
-        pieces += [before, processor.expand(one, index)]
-    return "".join([*pieces, rest])
+        end = start + len(marker)
+        found.append((start, end))
+    return found
 
 
 def whole(tokens: Sequence[int]) -> Sequence[int]:

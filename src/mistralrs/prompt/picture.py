@@ -109,8 +109,13 @@ def of_array(values: "np.ndarray[Any, Any]") -> Image.Image:
 
 def limited(picture: Image.Image, edge: int | None) -> Image.Image:
     """The picture, scaled down when its longer side has more than `edge` pixels."""
-    if edge is None or max(picture.size) <= edge:
-        return picture
-    factor = edge / max(picture.size)
-    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-    return picture.resize(size, Image.Resampling.BICUBIC)
+    size = small(picture.size, edge)
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def small(size: tuple[int, int], edge: int | None) -> tuple[int, int]:
+    """The size of about the same proportions whose longer side has at most `edge` pixels."""
+    if edge is None or max(size) <= edge:
+        return size
+    factor = edge / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from mistralrs.api.errors import MediaError, RequestError
+from mistralrs.api.errors import MediaError, NotSupportedError, RequestError
 from mistralrs.api.options import WebSearchOptions
 from mistralrs.api.requests import ChatCompletionRequest, CompletionRequest, EmbeddingRequest
 
 Number = StrictFloat | StrictInt
 Json = dict[str, Any]
 MOST = 128  # continuations of one request, as in the OpenAI API
+LONGEST = 1 << 31  # tokens or sequences that memory is planned for
 MOST_LOGPROBS = 20  # alternatives of a token, as there
 
 
@@ -38,7 +39,7 @@ class Sampling(BaseModel):
     max_tokens: StrictInt | None = Field(
         None, validation_alias=AliasChoices("max_tokens", "max_completion_tokens")
     )
-    n: StrictInt | None = None
+    n: Annotated[StrictInt, Field(ge=1)] | None = None  # the SDK has another name for it
     stop: StrictStr | list[StrictStr] | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
@@ -86,9 +87,11 @@ class ChatBody(Sampling):
     enable_thinking: StrictBool | None = None
     reasoning_effort: StrictStr | None = None
     max_tool_rounds: StrictInt | None = None
+    modalities: list[StrictStr] | None = None
 
     def request(self) -> ChatCompletionRequest:
         """Return the request of the SDK."""
+        written(self.modalities or ["text"])
         few(self.n, "n", MOST)
         few(self.top_logprobs, "top_logprobs", MOST_LOGPROBS)
         text = (self.response_format or {}).get("type") == "text"
@@ -153,6 +156,32 @@ class ModelBody(BaseModel):
     model_id: Annotated[StrictStr, Field(min_length=1)]
 
 
+class TuneBody(BaseModel):
+    """POST /v1/models/tune."""
+
+    model_id: Annotated[StrictStr, Field(min_length=1, max_length=200)]
+    dtype: Literal["auto", "bf16", "f16", "f32"] | None = None
+    max_seq_len: Annotated[StrictInt, Field(ge=1, le=LONGEST)] | None = None
+    max_batch_size: Annotated[StrictInt, Field(ge=1, le=LONGEST)] | None = None
+    max_num_images: Annotated[StrictInt, Field(ge=1)] | None = None  # of no effect on memory
+    max_image_length: Annotated[StrictInt, Field(ge=1)] | None = None
+    profile: Literal["quality", "balanced", "fast"] = "balanced"
+    requested_isq: StrictStr | None = None
+    token_source: StrictStr | None = None
+    hf_revision: Annotated[StrictStr, Field(pattern=r"^[\w-]+([./][\w-]+)*$")] | None = None
+    cpu: StrictBool = False
+
+    @property
+    def token(self) -> str | None:
+        """The token that the client lends for its question; those of the server are not for strangers."""
+        kind, _, value = (self.token_source or "none").partition(":")
+        if kind == "literal" and value.strip():
+            return value.strip()
+        if self.token_source in (None, "none"):
+            return None
+        raise RequestError("token_source: send literal:<token> or none; the server lends no tokens")
+
+
 class IsqBody(BaseModel):
     """POST /re_isq."""
 
@@ -191,6 +220,14 @@ def options(value: Json) -> WebSearchOptions:
     return WebSearchOptions(**known)
 
 
+def written(modalities: list[str]) -> None:
+    """Raise NotSupportedError for answers that are more than text, such as speech."""
+    if other := [one for one in modalities if one != "text"]:
+        raise NotSupportedError(
+            f"modalities: answers are text, {other[0]!r} cannot be made here; leave it out"
+        )
+
+
 def fetchable(request: ChatCompletionRequest) -> ChatCompletionRequest:
     """Return the request; MediaError for one that would read a file of this machine."""
     for index, message in enumerate(request.messages if isinstance(request.messages, list) else ()):
@@ -206,8 +243,8 @@ def fetchable(request: ChatCompletionRequest) -> ChatCompletionRequest:
 
 def remote(source: Any) -> bool:
     """Tell whether a source does not lie on this machine's disk; sounds come with the request."""
-    if isinstance(source, dict) and "data" in source:
-        return True
+    if isinstance(source, dict) and "url" not in source:
+        return "data" in source
     url = source.get("url") if isinstance(source, dict) else source
     return isinstance(url, str) and url.lower().startswith(("http://", "https://", "data:"))
 

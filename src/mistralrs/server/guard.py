@@ -15,9 +15,11 @@ from mistralrs.server.errors import INVALID, answer, body
 from mistralrs.server.metrics import Metrics
 
 OPEN = ("/", "/health", "/ui", "/docs", "/openapi.json", "/api-doc")  # need no key
-WORK = ("/v1/chat", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/re_isq")
-
-
+WORK = (
+    "/v1/chat", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/re_isq",
+    "/v1/models/tune", "/mcp",
+)  # fmt: skip
+BARE = "mistralrs.send"  # key of the scope: what sends past the layers that look at heads of answers alone
 SMALL = 64 << 10  # bytes of a body that always finds room
 HELD = 4  # times the largest body: so many bytes of incomplete bodies are kept at once
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # escapes that JSON has in pairs
@@ -69,6 +71,7 @@ class Guard:
         status, start = [0], time.perf_counter()
         self.metrics.active.inc()
         try:
+            scope[BARE] = send
             await self._serve(scope, receive, noting(send, status))
         finally:
             self.metrics.active.dec()

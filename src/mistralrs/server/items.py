@@ -53,7 +53,7 @@ def part(given: Json) -> Json:
                 "type": "image_url",
                 "image_url": url if isinstance(url, dict) else {"url": url},
             }
-        case "image_url" | "audio_url" | "input_audio":
+        case "image_url" | "audio_url" | "input_audio" | "video_url":
             return given
     raise RequestError(f"input: a part of type {given.get('type')!r} is not known")
 

@@ -15,6 +15,7 @@ POLICY = (
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self' data:",  # images that the user attaches
+    "media-src data:",  # and videos
     "connect-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",

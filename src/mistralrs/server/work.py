@@ -18,6 +18,7 @@ from mistralrs.aio import AsyncChatStream
 from mistralrs.api.errors import CanceledError
 from mistralrs.api.responses import ChatCompletionChunkResponse, Usage
 from mistralrs.server.errors import described, shaped
+from mistralrs.server.guard import BARE
 from mistralrs.server.metrics import Metrics
 
 log = logging.getLogger("mistralrs.server")
@@ -98,6 +99,7 @@ class EventStream(Response):
         """Send everything."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
+        send = scope.get(BARE, send)
         writing = asyncio.ensure_future(self.write(send))
         leaving = asyncio.ensure_future(left(receive))
         try:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from mistralrs.api.enums import ToolCallType
 from mistralrs.api.piece import Piece, Token
 from mistralrs.api.prompt import Prompt
+from mistralrs.api.record import quick
 from mistralrs.api.requests import CompletionRequest
 from mistralrs.api.responses import (
     CalledFunction,
@@ -191,9 +192,9 @@ class ChatReply:
         The last chunk of the last continuation carries the usage, computed with `cost`.
         """
         choices = self._choices(piece)
-        usage = self._usage(cost) if self.done else None
+        last = len(choices) if piece.finish is not None and self.done else 0
         return [
-            self._chunk(choice, usage if number == len(choices) else None)
+            self._chunk(choice, self._usage(cost) if number == last else None)
             for number, choice in enumerate(choices, start=1)
         ]
 
@@ -225,7 +226,8 @@ class ChatReply:
             pairs = [(None, None)]
         finish = self._answers[piece.index].finish
         return [
-            ChunkChoice(
+            quick(
+                ChunkChoice,
                 finish_reason=finish if number == len(pairs) else None,
                 index=piece.index,
                 delta=said or delta(),
@@ -235,11 +237,14 @@ class ChatReply:
         ]
 
     def _chunk(self, choice: ChunkChoice, usage: Usage | None) -> ChatCompletionChunkResponse:
-        return ChatCompletionChunkResponse(
+        return quick(
+            ChatCompletionChunkResponse,
             id=self._header.id,
             choices=[choice],
             created=self._header.created,
             model=self._header.model,
+            system_fingerprint="local",
+            object="chat.completion.chunk",
             usage=usage,
         )
 
@@ -316,7 +321,8 @@ class CompletionReply:
 
 def delta(event: Event | None = None) -> Delta:
     """Return what a chunk says about one event. Only the first chunk of a call has its id and name."""
-    return Delta(
+    return quick(
+        Delta,
         content=event.text if isinstance(event, (Content, Broken)) else None,
         role="assistant",
         tool_calls=call_delta(event),

@@ -17,9 +17,12 @@ def first(text: str, words: Collection[str]) -> tuple[int, int] | None:
 
 def partial(text: str, words: Collection[str]) -> int:
     """Return the length of the longest end of `text` that begins one of `words` without completing it."""
-    longest = min(max(map(len, words), default=1) - 1, len(text))
-    for length in range(longest, 0, -1):
-        tail = text[-length:]
-        if any(len(word) > length and word.startswith(tail) for word in words):
-            return length
-    return 0
+    return max((begun(text, word) for word in words), default=0)
+
+
+def begun(text: str, word: str) -> int:
+    """Return the length of the longest end of `text` that begins `word` without completing it."""
+    at = text.find(word[:1], max(len(text) - len(word) + 1, 0))
+    while at >= 0 and not word.startswith(text[at:]):
+        at = text.find(word[0], at + 1)
+    return len(text) - at if at >= 0 else 0

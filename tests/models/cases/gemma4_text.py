@@ -16,6 +16,23 @@ CASES = {
         config="Gemma4Text",
         norm=0.5,
     ),
+    "words for each layer, shared keys": Case(
+        "Gemma4",
+        dict(
+            TYPES,
+            layer_types=["sliding_attention", "sliding_attention", "full_attention"] * 2,
+            num_hidden_layers=6,
+            head_dim=16,
+            global_head_dim=32,
+            hidden_size_per_layer_input=16,
+            vocab_size_per_layer_input=99,
+            num_kv_shared_layers=3,
+            use_double_wide_mlp=True,
+            tie_word_embeddings=True,
+        ),
+        config="Gemma4Text",
+        norm=0.5,
+    ),
     "experts, tied": Case(
         "Gemma4",
         TYPES | WIDE | EXPERTS | dict(tie_word_embeddings=True),

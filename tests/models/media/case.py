@@ -1,5 +1,6 @@
 """What a row of the table of vision models says, and how its checkpoint is written."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ FRAME = ["<pad>", "<bos>", "<eos>", "<|im_start|>", "<|im_end|>"]  # ids 256 to 
 FIRST = 256 + len(FRAME)  # id of a family's own first token
 
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{% set seen = namespace(count=0) %}{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
     "{% if c['type'] == 'text' %}{{ c['text'] }}{% elif c['type'] == 'KIND' %}MARKER{% endif %}"
     "{% endfor %}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
@@ -51,7 +52,9 @@ TEMPLATE = (
 class Case:
     """A tiny model that reads images, and its processor in transformers."""
 
-    cls: str  # of the model in transformers
+    cls: (
+        str | Callable[[Any], torch.nn.Module]
+    )  # the model in transformers, or what is made of its parts
     config: Callable[[], transformers.PretrainedConfig]
     tokens: tuple[str, ...]  # the family's own, from id FIRST on
     marker: str  # what the template writes for an image
@@ -62,13 +65,16 @@ class Case:
         default_factory=dict
     )  # attributes of the tokenizer: name -> token
     files: dict[str, Any] | None = None  # preprocessor_config.json where theirs cannot be saved
+    films: dict[str, Any] | None = None  # video_preprocessor_config.json
     extra: Callable[[dict[str, Any]], dict[str, Any]] = lambda inputs: inputs
     split: Callable[[dict[str, Any]], list[torch.Tensor]] | None = None  # their pixels by image
     options: dict[str, Any] = field(default_factory=dict)  # of a call of their processor
     limit: float = 1e-4  # of the difference of logits
-    kind: str = "image"  # of media, or "audio"
+    kind: str = "image"  # of media, or "audio" or "video"
     double: bool = False  # theirs in float64, where their float32 alone is further from it
+    lead: str = ""  # what their processor puts before every prompt
     buffers: dict[str, float] = field(default_factory=dict)  # last part of the name -> about what
+    adjust: Callable[[Any], Any] = lambda model: model  # theirs, where it is not as it should be
 
 
 def tokenizer(case: Case) -> PreTrainedTokenizerFast:
@@ -93,7 +99,8 @@ def reference(case: Case) -> transformers.PreTrainedModel:
     """The model of transformers with every weight away from its initial value."""
     config = case.config()
     config._attn_implementation = "eager"
-    model = getattr(transformers, case.cls)(config).eval().float()
+    make = getattr(transformers, case.cls) if isinstance(case.cls, str) else case.cls
+    model = make(config).eval().float()
     generator = torch.Generator().manual_seed(1)
     for name, tensor in sorted(model.named_parameters()):
         noise = torch.randn(tensor.shape, generator=generator) * 0.2
@@ -106,7 +113,7 @@ def reference(case: Case) -> transformers.PreTrainedModel:
             noise = torch.randn(tensor.shape, generator=generator) * 0.1
             tensor.data.copy_(noise + case.buffers[name.rpartition(".")[2]])
     model.tie_weights()
-    return model
+    return case.adjust(model)
 
 
 def save(case: Case, model: transformers.PreTrainedModel, folder: Path) -> Path:
@@ -118,6 +125,8 @@ def save(case: Case, model: transformers.PreTrainedModel, folder: Path) -> Path:
         case.processor(words).save_pretrained(folder)
     else:
         (folder / "preprocessor_config.json").write_text(json.dumps(case.files))
+    if case.films is not None:
+        (folder / "video_preprocessor_config.json").write_text(json.dumps(case.films))
     return folder
 
 
@@ -125,6 +134,20 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     """A smooth picture."""
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def film(frames: int, width: int, height: int, seed: int = 0) -> list[Image.Image]:
+    """Frames of a film in which something moves."""
+    wide = picture(width + 5 * frames, height, seed)
+    return [wide.crop((5 * i, 0, 5 * i + width, height)) for i in range(frames)]
+
+
+def animation(frames: list[Image.Image], rate: float, format: str = "PNG", **how: Any) -> bytes:
+    """A file of frames that keeps them to the bit."""
+    file = io.BytesIO()
+    options = dict(save_all=True, append_images=frames[1:], duration=1000 / rate, **how)
+    frames[0].save(file, format, **options)
+    return file.getvalue()
 
 
 def sound(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:

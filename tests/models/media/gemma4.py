@@ -31,15 +31,34 @@ TOKENS = ("<|image|>", "<|image>", "<image|>")
 FILES = dict(max_soft_tokens=70, patch_size=8, pooling_kernel_size=2)
 
 
-def config(tower=None, **settings):
+EARS = dict(
+    hidden_size=32, num_hidden_layers=2, num_attention_heads=4, subsampling_conv_channels=[128, 8],
+    attention_chunk_size=6, attention_context_left=7, attention_logit_cap=5.0, output_proj_dims=40,
+)  # fmt: skip
+SOUNDS = ("<|audio|>", "<|audio>", "<audio|>")
+SMALL = dict(  # E2B and E4B
+    num_hidden_layers=5,
+    layer_types=["sliding_attention", "full_attention"] * 2 + ["full_attention"],
+    hidden_size_per_layer_input=16,
+    vocab_size_per_layer_input=320,
+    num_kv_shared_layers=2,
+    use_double_wide_mlp=True,
+    use_bidirectional_attention=None,
+)
+
+
+def config(tower=None, ears=None, **settings):
     def make():
         return hf.Gemma4Config(
             text_config=boost(TEXT, **settings),
             vision_config=boost(TOWER, **(tower or {})),
-            audio_config=None,
+            audio_config=ears,
             image_token_id=FIRST,
             boi_token_id=FIRST + 1,
             eoi_token_id=FIRST + 2,
+            audio_token_id=FIRST + 3,
+            boa_token_id=FIRST + 4,
+            eoa_token_index=FIRST + 5,
         )
 
     return make
@@ -59,6 +78,29 @@ class Processor:
         return {**inputs, "mm_token_type_ids": (inputs["input_ids"] == FIRST).int()}
 
 
+class Hearing:
+    """The same for sounds."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.features = tokenizer, hf.Gemma4AudioFeatureExtractor()
+
+    def __call__(self, text, audio, return_tensors):
+        inputs = dict(self.features(audio, sampling_rate=16000, return_tensors="pt"))
+        for mask in inputs["input_features_mask"]:
+            rows = int(mask[::2][::2].sum())
+            text = text.replace("<|audio|>", "<|audio>" + "[PLACE]" * rows + "<audio|>", 1)
+        return {
+            **inputs,
+            **self.tokenizer(text.replace("[PLACE]", "<|audio|>"), return_tensors="pt"),
+        }
+
+
+def frames(inputs):
+    """Their frames without the silence that fills up the batch."""
+    pairs = zip(inputs["input_features"], inputs["input_features_mask"], strict=True)
+    return [one[heard] for one, heard in pairs]
+
+
 def pixels(inputs):
     """Their patches without the padding; ours are scaled to -1..1 before the model."""
     return [
@@ -67,17 +109,14 @@ def pixels(inputs):
     ]
 
 
-def case(make):
+def case(make, **options):
+    said = dict(tokens=TOKENS, marker="<|image|>", processor=Processor, split=pixels)
+    said |= dict(pixels=("patches", "pixel_values"), files=FILES)
     return Case(
         "Gemma4ForConditionalGeneration",
         make,
-        TOKENS,
-        "<|image|>",
-        Processor,
-        ("patches", "pixel_values"),
+        **said | options,
         norm=0.5,  # scores are not scaled: with norms about 1 transformers itself is 3e-4 away from its float64
-        files=FILES,
-        split=pixels,
         buffers=dict(
             layer_scalar=0.8,
             std_bias=0.1,
@@ -97,5 +136,16 @@ CASES = {
     ),
     "bounds, standardized, one way": case(
         config(dict(use_clipped_linears=True, standardize=True), use_bidirectional_attention=None)
+    ),
+    "words for each layer": case(config(ears=EARS, **SMALL), tokens=(*TOKENS, *SOUNDS)),
+    "sound": case(
+        config(ears=EARS, **SMALL),
+        tokens=(*TOKENS, *SOUNDS),
+        marker="<|audio|>",
+        processor=Hearing,
+        pixels=("mel", "input_features"),
+        split=frames,
+        files=dict(sampling_rate=16000),
+        kind="audio",
     ),
 }

@@ -3,7 +3,7 @@
 import transformers as hf
 
 from tests.models.media.case import TEXT, Case
-from tests.models.media.qwen2_vl import IDS, ROPE, SIZE, TOKENS, processor
+from tests.models.media.qwen2_vl import IDS, ROPE, SIZE, TOKENS, processor, video
 
 VISION = dict(
     depth=3,
@@ -33,5 +33,6 @@ CASES = {
         processor,
         ("patches", "pixel_values"),
         files=SIZE,
-    )
+    ),
+    "video": video("Qwen2_5_VLForConditionalGeneration", config),
 }

@@ -4,7 +4,7 @@ import transformers as hf
 
 from tests.models.media.case import TEXT, Case, boost
 from tests.models.media.qwen2_vl import IDS, TOKENS
-from tests.models.media.qwen3_vl import FILES, VISION, processor
+from tests.models.media.qwen3_vl import FILES, VISION, processor, video_case
 
 EYES = {key: value for key, value in VISION.items() if key != "deepstack_visual_indexes"}
 ROPE = dict(
@@ -49,4 +49,5 @@ TYPES = ["full_attention", "linear_attention"] * 2
 CASES = {
     "": case("Qwen3_5", config()),
     "own order, biases": case("Qwen3_5", config(layer_types=TYPES, attention_bias=True)),
+    "video": video_case("Qwen3_5ForConditionalGeneration", config(), norm=0.0),
 }

@@ -1,9 +1,11 @@
 """Qwen 3 VL: deepstack, positions whose axes take turns, blocks of the tower that are out of order."""
 
+import torch
 import transformers as hf
+from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
 from tests.models.media.case import TEXT, Case
-from tests.models.media.qwen2_vl import IDS, TOKENS, Processor
+from tests.models.media.qwen2_vl import IDS, TOKENS, Films, Processor, video
 
 VISION = dict(
     depth=4,
@@ -47,4 +49,50 @@ def case(cls, config):
     )
 
 
-CASES = {"": case("Qwen3VLForConditionalGeneration", config)}
+FILM = dict(
+    size=dict(shortest_edge=28 * 28 * 12, longest_edge=28 * 28 * 60),
+    max_video_tokens=9,
+    patch_size=14,
+)
+
+
+class Watched(Films):
+    """Their text has the time of each picture.
+
+    From version 5.20 or so transformers keeps the tokens around the marker as well; before it did not, as
+    the model was trained, and as other engines do.
+    """
+
+    def __init__(self, tokenizer):
+        super().__init__(tokenizer, "qwen3_vl", hf.Siglip2ImageProcessorPil)
+
+    def size(self, size, frames):
+        low, high = FILM["size"].values()
+        frames = max(frames, 2)  # a single one is shown twice
+        share = max(min(FILM["max_video_tokens"] * 28 * 28, high // frames), int(low * 1.05))
+        return self.smart_resize(
+            frames, *size[::-1], factor=28, min_pixels=low, max_pixels=share * frames
+        )
+
+    def replaced(self, text, grid, meta):
+        of = object.__new__(Qwen3VLProcessor)
+        of.__dict__.update(
+            video_processor=self.videos,
+            vision_start_token="<|vision_start|>",
+            vision_end_token="<|vision_end|>",
+            video_token="<|place|>",
+        )
+        self.videos.__dict__.update(merge_size=2, temporal_patch_size=2)
+        made = dict(video_grid_thw=torch.tensor([grid]), video_metadata=[meta])
+        marker = "<|vision_start|><|video_pad|><|vision_end|>"
+        return text.replace(marker, of.replace_video_token(made, 0), 1)
+
+
+def video_case(cls, config, **settings):
+    return video(cls, config, Watched, FILM, **{"files": FILES, **settings})
+
+
+CASES = {
+    "": case("Qwen3VLForConditionalGeneration", config),
+    "video": video_case("Qwen3VLForConditionalGeneration", config),
+}

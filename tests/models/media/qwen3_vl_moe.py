@@ -4,7 +4,7 @@ import transformers as hf
 
 from tests.models.media.case import TEXT
 from tests.models.media.qwen2_vl import IDS
-from tests.models.media.qwen3_vl import ROPE, VISION, case
+from tests.models.media.qwen3_vl import ROPE, VISION, case, video_case
 
 EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=48)
 
@@ -16,4 +16,7 @@ def config():
     )
 
 
-CASES = {"": case("Qwen3VLMoeForConditionalGeneration", config)}
+CASES = {
+    "": case("Qwen3VLMoeForConditionalGeneration", config),
+    "video": video_case("Qwen3VLMoeForConditionalGeneration", config),
+}

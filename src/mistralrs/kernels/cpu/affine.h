@@ -17,6 +17,7 @@ constexpr int PARTS = TILE / W;        // vectors of a tile
 constexpr int HEIGHT = W == 16 ? 8 : 4;  // rows of x in the highest tile of outputs: enough sums to hide their latency
 constexpr int STREAMS = W == 4 ? 1 : 2;  // tiles that one row or two read at once; the vectors of two would fill portable code
 constexpr int64_t CACHED = 128 << 10;    // bytes of x that pass over a few tiles of weights together
+constexpr int64_t AHEAD = 1536;          // bytes between the codes that are computed with and those asked of the memory
 
 // The parts of one quantized row.
 struct Row {
@@ -141,6 +142,15 @@ struct Packed {
     UNROLL for (int t = 0; t < T; ++t) next.at[t] = at[t] + g * S::Bytes;
     return next;
   }
+  // Asks for the codes of a later group. The processor fetches by itself what is read as it lies, but a tile is too short
+  // for it to learn that; one row or two of whole bytes leave it the time.
+  template <int M>
+  INLINE void fetch() const {
+    if constexpr (S::Base + S::Extra == 8 && M <= 2) return;
+    UNROLL for (int t = 0; t < T; ++t) {
+      UNROLL for (int64_t line = 0; line < S::Bytes; line += 64) prefetch(at[t] + AHEAD + line);
+    }
+  }
   template <int Q>
   INLINE ints code(int j) const {
     const ints code = unpack<S::Base, S::Extra, Q>(at[j / PARTS] + j % PARTS * 4 * W);
@@ -197,6 +207,7 @@ INLINE inline void block_dots(const Packed<S, T>& codes, const uint8_t* const (&
   if constexpr (!S::Super) {
     const int8_t* none[T] = {};
     ints whole[M][P];
+    codes.template fetch<M>();
     products<S, M>(codes, none, x, k, whole);
     UNROLL for (int j = 0; j < P; ++j) {
       const vec d = load_f16(scales[j / PARTS] + j % PARTS * 2 * W);
@@ -210,7 +221,9 @@ INLINE inline void block_dots(const Packed<S, T>& codes, const uint8_t* const (&
       const int8_t* small[T];
       UNROLL for (int t = 0; t < T; ++t) small[t] = (const int8_t*)scales[t] + 32 + g * (32 / S::Group) * TILE;
       ints whole[M][P];
-      products<S, M>(codes.group(g), small, x, k, whole);
+      const Packed<S, T> here = codes.group(g);
+      here.template fetch<M>();
+      products<S, M>(here, small, x, k, whole);
       UNROLL for (int i = 0; i < M; ++i) {
         const vec scale = set(x[i].scales[k / 32]);
         UNROLL for (int j = 0; j < P; ++j) block[i][j] = fma(floats(whole[i][j]), scale, block[i][j]);

@@ -149,7 +149,7 @@ class App {
   // What others tell.
 
   offered() {
-    this.composer.offer(this.models.images);
+    this.composer.offer(this.models.kinds);
     $("text").placeholder = this.models.current ? `Ask ${short(this.models.current.id)}` : "Ask anything";
   }
 

@@ -1,5 +1,7 @@
 /** One conversation, and the request that it may have in flight. */
 
+import { isVideo } from "./images.js";
+
 const TITLE = 60; // letters
 const PAUSE = 1000; // milliseconds between two savings while an answer is written
 
@@ -124,8 +126,12 @@ function joined(first, second) {
 /** A message as the API takes it; images come before the words that are about them. */
 function sent({ role, text, images }) {
   if (!images?.length) return { role, content: text };
-  const pictures = images.map((url) => ({ type: "image_url", image_url: { url } }));
+  const pictures = images.map(part);
   return { role, content: [...pictures, ...(text ? [{ type: "text", text }] : [])] };
+}
+
+function part(url) {
+  return isVideo(url) ? { type: "video_url", video_url: { url } } : { type: "image_url", image_url: { url } };
 }
 
 /** Add a chunk to an answer, `seconds` after the request. */

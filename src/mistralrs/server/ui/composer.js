@@ -1,7 +1,7 @@
 /** Where a message is written: text, images, send and stop. */
 
 import { $, el, fit, icon, iconButton, isSend, notice } from "./dom.js";
-import { dataUrl, imagesOf } from "./images.js";
+import { dataUrl, picture, shownOf } from "./images.js";
 
 /** Tells `send(text, images)`, `stop()` and `recall()` (arrow up in an empty field). */
 export class Composer {
@@ -9,7 +9,7 @@ export class Composer {
     Object.assign(this, { onsend: send, onstop: stop, recall });
     [this.form, this.text, this.files, this.button] = [$("composer"), $("text"), $("files"), $("send")];
     this.images = [];
-    this.reads = false; // whether the model reads images
+    this.kinds = []; // what the model reads besides text: "image", "video"
     this.set({ running: false });
     this.listen();
   }
@@ -21,7 +21,7 @@ export class Composer {
     text.addEventListener("keydown", (event) => this.pressed(event));
     text.addEventListener("paste", (event) => this.take(event, event.clipboardData));
     $("attach").addEventListener("click", () => files.click());
-    files.addEventListener("change", () => this.add(imagesOf(files)).then(() => (files.value = "")));
+    files.addEventListener("change", () => this.add(shownOf(files, this.kinds)).then(() => (files.value = "")));
     document.addEventListener("dragover", (event) => this.over(event));
     document.addEventListener("dragleave", (event) => event.relatedTarget || this.drop(false));
     document.addEventListener("drop", (event) => {
@@ -39,10 +39,12 @@ export class Composer {
     this.changed();
   }
 
-  /** Offer images, or not. */
-  offer(images) {
-    this.reads = images;
-    $("attach").hidden = !images;
+  /** Offer images and videos, or not. */
+  offer(kinds) {
+    this.kinds = kinds;
+    this.files.accept = kinds.map((kind) => `${kind}/*`).join(",");
+    $("attach").hidden = !kinds.length;
+    $("attach").ariaLabel = $("attach").title = kinds.includes("video") ? "Add images and videos" : "Add images";
   }
 
   /** Be ready for typing; not on touch screens, where a keyboard would cover the page. */
@@ -75,7 +77,7 @@ export class Composer {
   over(event) {
     if (![...event.dataTransfer.types].includes("Files")) return;
     event.preventDefault(); // or the browser would leave the page for the file
-    this.drop(this.reads);
+    this.drop(this.kinds.length > 0);
   }
 
   drop(over) {
@@ -85,9 +87,9 @@ export class Composer {
   take(event, transfer) {
     if (!transfer?.files.length) return;
     event.preventDefault();
-    const found = imagesOf(transfer);
-    if (!this.reads) notice("This model reads only text");
-    else if (!found.length) notice("Only images can be attached");
+    const found = shownOf(transfer, this.kinds);
+    if (!this.kinds.length) notice("This model reads only text");
+    else if (!found.length) notice(`Only ${this.kinds.map((kind) => `${kind}s`).join(" and ")} can be attached`);
     else this.add(found);
   }
 
@@ -95,8 +97,9 @@ export class Composer {
     for (const file of files) {
       try {
         this.images.push(await dataUrl(file));
-      } catch {
-        notice(`${file.name} cannot be read as an image`);
+      } catch (error) {
+        const why = error instanceof RangeError ? "is too large: 32 MB are the most" : "cannot be read as an image";
+        notice(`${file.name} ${why}`);
       }
     }
     this.thumbnails();
@@ -109,7 +112,7 @@ export class Composer {
       this.text.focus();
     };
     const shown = this.images.map((url, i) => el("div", { class: "thumbnail" },
-      el("img", { src: url, alt: `Image ${i + 1}` }), iconButton("close", `Remove image ${i + 1}`, () => drop(i))));
+      picture(url, `Image ${i + 1}`, { controls: false }), iconButton("close", `Remove image ${i + 1}`, () => drop(i))));
     $("images").replaceChildren(...shown);
     this.changed();
   }

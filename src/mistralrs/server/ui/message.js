@@ -1,6 +1,7 @@
 /** How a message looks: a question in a bubble, an answer as text. */
 
 import { copyButton, el, fit, iconButton, isSend } from "./dom.js";
+import { picture } from "./images.js";
 import { Markdown } from "./markdown.js";
 
 const ENDS = {
@@ -19,7 +20,7 @@ class Question {
     this.message = message;
     this.actions = actions;
     this.change = iconButton("edit", "Edit", () => this.edit());
-    const images = message.images.map((url) => el("img", { src: url, alt: "Attached image", class: "picture" }));
+    const images = message.images.map((url) => picture(url, "Attached image", { class: "picture" }));
     this.body = el("div", { class: "bubble" }, ...(images.length ? [el("div", {}, ...images)] : []), message.text);
     const copy = copyButton("Copy the question", () => message.text);
     const tools = el("footer", {}, el("span", { class: "space" }), this.change, copy);

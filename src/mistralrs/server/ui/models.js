@@ -17,9 +17,9 @@ export class Models {
     return this.list.find(({ id }) => id === this.select.value);
   }
 
-  /** Whether the chosen model reads images. */
-  get images() {
-    return Boolean(this.current?.modalities?.input.includes("image"));
+  /** What the chosen model reads besides text, of what the page can attach. */
+  get kinds() {
+    return ["image", "video"].filter((kind) => this.current?.modalities?.input.includes(kind));
   }
 
   /** Ask the server; throws an ApiError. */
