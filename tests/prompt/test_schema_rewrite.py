@@ -98,6 +98,6 @@ def test_rewritten(name: str) -> None:
     ids=str,
 )
 def test_what_has_no_other_words_stays_refused(schema: Any) -> None:
-    grammar = from_schema(json.dumps({"type": "array", **schema}))
-    rewritten = from_schema(json.dumps(rewrite({"type": "array", **schema})))
-    assert LLMatcher.validate_grammar(grammar) and LLMatcher.validate_grammar(rewritten)
+    whole = {"type": "array", **schema}
+    for form in (whole, rewrite(whole)):
+        assert LLMatcher.validate_grammar(from_schema(json.dumps(form))) != ""
