@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mistralrs.api.errors import GrammarError
 from mistralrs.api.prompt import Grammar, GrammarKind
 from mistralrs.prompt.grammar_errors import explain
+from mistralrs.prompt.schema_rewrite import rewrite
 from mistralrs.prompt.tokenizer import Tokenizer
 
 Bits = NDArray[np.uint8]
@@ -68,6 +69,8 @@ class Grammars:
         if not grammar.text.strip():
             raise GrammarError(f"grammar: is empty; give a {grammar.kind}, or leave it out")
         matcher = self._matcher(grammar)
+        if matcher.is_error() and grammar.kind == "json_schema":
+            matcher = self._rewritten(grammar) or matcher
         if matcher.is_error():
             raise GrammarError(explain(grammar, matcher.get_error(), self._trial))
         return matcher
@@ -78,6 +81,15 @@ class Grammars:
         source = top_level(grammar)
         limits = LLParserLimits(verbose_errors=False)
         return LLMatcher(self.vocabulary, source, log_level=0, limits=limits)
+
+    def _rewritten(self, grammar: Grammar) -> Any:
+        """Return the matcher of the schema in other words, None if that does not compile either."""
+        try:
+            text = json.dumps(rewrite(json.loads(grammar.text)))
+        except (TypeError, ValueError, AttributeError, KeyError, RecursionError):  # no schema
+            return None
+        matcher = self._matcher(Grammar("json_schema", text))
+        return None if matcher.is_error() else matcher
 
     def _trial(self, grammar: Grammar) -> str:
         """Return the message that compiling this grammar ends with, empty if it compiles."""
