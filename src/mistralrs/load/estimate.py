@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from mistralrs.api.errors import ConfigError
-from mistralrs.load.build import HEAD, Drawn, draw
+from mistralrs.load.build import Drawn, draw
 from mistralrs.load.config import choose_dtype
+from mistralrs.load.fill import HEAD
 from mistralrs.load.hub import Repo
 from mistralrs.load.plan import Wish, beside, context
 from mistralrs.nn.cache import Paged, State

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from mistralrs.api.errors import CheckpointError, ConfigError, NotSupportedError
-from mistralrs.load.build import Built, Target
+from mistralrs.load.build import Built
 from mistralrs.load.config import Config
+from mistralrs.load.fill import Target
 from mistralrs.load.hub import Repo
 from mistralrs.load.tensors import read_checkpoint
 from mistralrs.nn.embedder import ACTIVATIONS, POOLINGS, Dense, Embedder, Normalize
