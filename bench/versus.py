@@ -1,12 +1,13 @@
 """Every engine on the same model, in turn: prefill, decode, several requests at once, start, memory.
 
 python bench/versus.py FILE.gguf --engine ours=mistralrs:PYTHON --engine wheel=mistralrs:PYTHON
-    --engine llama.cpp=llamacpp:PYTHON --engine openvino=openvino:PYTHON [--tests pp128 tg128 ...]
+    --engine llama.cpp=llamacpp:PYTHON --engine ik_llama.cpp=ikllama:PYTHON
+    --engine openvino=openvino:PYTHON [--tests pp128 tg128 ...]
 python bench/versus.py FOLDER [--isq Q4K] --engine ours=mistralrs:PYTHON --engine transformers=transformers:PYTHON
 
 An engine is NAME=KIND:PYTHON, where PYTHON is an interpreter that has the package: `mistralrs` (this project, or
-another one behind the same API), `xllamacpp` (llama.cpp's server in process), `openvino_genai` or `transformers`. The
-first engine is compared with the others. Each run of an engine is a process of its own; rounds alternate between
+another one behind the same API), `xllamacpp` (llama.cpp's server in process), `ik_llama_cpp` (its fork),
+`openvino_genai` or `transformers`. The first engine is compared with the others. Each run of an engine is a process of its own; rounds alternate between
 engines; a figure is the median of the rounds, a ratio the median of the rounds' ratios. FILE comes from make_gguf.py
 and FOLDER from make_model.py: a token is a byte. FOLDER's weights stay bf16, but for engines of kind `mistralrs` when
 `--isq` names a type.
@@ -128,6 +129,68 @@ class LlamaCpp:
         return together(count * 64, [lambda: self.post(text(128), 64)] * count)
 
 
+class IkLlama:
+    """ik_llama.cpp through its C functions: several requests are sequences of one batch."""
+
+    def __init__(self, model: str, args: argparse.Namespace):
+        from ik_llama_cpp import _ctypes_api as api
+
+        self.api, self.ubatch = api, 512
+        api.llama_backend_init()
+        params = api.llama_model_default_params()
+        params.use_mmap, params.repack_tensors = False, True
+        self.model = api.llama_model_load_from_file(model.encode(), params)
+        self.vocabulary = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.model))
+        params = api.llama_context_default_params()
+        params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = 16 * 256, 4096, 512, 16
+        params.n_threads = params.n_threads_batch = args.threads
+        params.flash_attn = True
+        self.context = api.llama_init_from_model(self.model, params)
+        self.write(1, 8, 1)
+
+    def decode(self, rows: list[tuple[int, int, int, bool]]) -> None:
+        """One batch of (token, position, sequence, whether somebody asks its logits)."""
+        batch = self.api.llama_batch_init(len(rows), 0, 1)
+        batch.n_tokens = len(rows)
+        for i, (token, position, sequence, asked) in enumerate(rows):
+            batch.token[i], batch.pos[i], batch.logits[i] = token, position, asked
+            batch.n_seq_id[i], batch.seq_id[i][0] = 1, sequence
+        if self.api.llama_decode(self.context, batch):
+            raise RuntimeError("llama_decode failed")
+        self.api.llama_batch_free(batch)
+
+    def write(self, count: int, tokens: int, new: int) -> tuple[float, float]:
+        """Seconds until the first token of `count` requests, and from there to the last."""
+        import numpy as np
+
+        def best(row: int) -> int:
+            logits = self.api.llama_get_logits_ith(self.context, row)
+            return int(np.ctypeslib.as_array(logits, (self.vocabulary,)).argmax())
+
+        self.api.llama_kv_cache_clear(self.context)
+        prompts = [[random.randrange(1, 200) for _ in range(tokens)] for _ in range(count)]
+        start = time.perf_counter()
+        for s, prompt in enumerate(prompts):
+            for first in range(0, tokens, self.ubatch):
+                piece = list(enumerate(prompt))[first : first + self.ubatch]
+                self.decode([(token, i, s, i == tokens - 1) for i, token in piece])
+            prompts[s] = [best(-1)]
+        read = time.perf_counter()
+        for i in range(new - 1):
+            self.decode([(last, tokens + i, s, True) for s, (last,) in enumerate(prompts)])
+            prompts = [[best(s)] for s in range(count)]
+        return read - start, time.perf_counter() - read
+
+    def pp(self, tokens: int) -> float:
+        return tokens / self.write(1, tokens, 1)[0]
+
+    def tg(self, tokens: int) -> float:
+        return WRITTEN / self.write(1, tokens, WRITTEN + 1)[1]
+
+    def c(self, count: int) -> float:
+        return count * 64 / sum(self.write(count, 128, 64))
+
+
 class OpenVino:
     """OpenVINO GenAI with its continuous batching pipeline; it converts the file at load."""
 
@@ -202,7 +265,8 @@ def consume(stream: Iterator[Any]) -> None:
 
 
 KINDS: dict[str, type] = {
-    "mistralrs": MistralRs, "llamacpp": LlamaCpp, "openvino": OpenVino, "transformers": Transformers
+    "mistralrs": MistralRs, "llamacpp": LlamaCpp, "ikllama": IkLlama, "openvino": OpenVino,
+    "transformers": Transformers,
 }  # fmt: skip
 
 
