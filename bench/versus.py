@@ -7,10 +7,10 @@ python bench/versus.py FOLDER [--isq Q4K] --engine ours=mistralrs:PYTHON --engin
 
 An engine is NAME=KIND:PYTHON, where PYTHON is an interpreter that has the package: `mistralrs` (this project, or
 another one behind the same API), `xllamacpp` (llama.cpp's server in process), `ik_llama_cpp` (its fork),
-`openvino_genai` or `transformers`. The first engine is compared with the others. Each run of an engine is a process of its own; rounds alternate between
-engines; a figure is the median of the rounds, a ratio the median of the rounds' ratios. FILE comes from make_gguf.py
-and FOLDER from make_model.py: a token is a byte. FOLDER's weights stay bf16, but for engines of kind `mistralrs` when
-`--isq` names a type.
+`openvino_genai` or `transformers`. The first engine is compared with the others. Each run of an engine is a process of
+its own; rounds alternate between engines; a figure is the median of the rounds, a ratio the median of the rounds'
+ratios. FILE comes from make_gguf.py and FOLDER from make_model.py: a token is a byte. FOLDER's weights stay bf16, but
+for engines of kind `mistralrs` when `--isq` names a type.
 
 Tests: ppN tokens/s of a prompt of N tokens, tgN tokens/s while writing behind N tokens, cN tokens/s written by N
 requests at once (128 tokens in, 64 out, prompts included). `start` (seconds from the interpreter's start to one new

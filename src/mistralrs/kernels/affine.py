@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mistralrs.kernels import native
+from mistralrs.kernels import memory, native
 
 FORMATS = {  # number of the ggml type: inputs in a block
     2: 32, 3: 32, 6: 32, 7: 32, 8: 32, 10: 256, 11: 256, 12: 256, 13: 256, 14: 256,
@@ -52,7 +52,7 @@ def pack(format: int, raw: Tensor) -> Tiles:
     raw = raw.contiguous()
     count, (rows, size) = raw[..., 0, 0].numel(), raw.shape[-2:]
     inner = size // ops.block_bytes(format) * FORMATS[format]
-    data = torch.empty(count, ops.packed_bytes(format, rows, inner), dtype=torch.uint8)
+    data = memory.empty(count, ops.packed_bytes(format, rows, inner))
     for matrix, out in zip(raw.view(count, rows, size), data, strict=True):
         ops.pack(format, matrix.data_ptr(), out.data_ptr(), rows, inner)
     return Tiles(format, data, (*raw.shape[:-1], inner))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from mistralrs.kernels.memory import together
 from mistralrs.load.plan import Wish
 from mistralrs.load.trim import mapped, trim
 from mistralrs.nn.checkpoint import Lazy, Packed, Tensors
@@ -78,7 +79,7 @@ def fill_matrices(
     model: Decoder, tensors: Tensors, target: Target, isq: Isq, names: Container[str]
 ) -> None:
     """Put these of the matrices in their places, quantized where the plan says so."""
-    with mapped() if isq.kinds else nullcontext():
+    with together(), mapped() if isq.kinds else nullcontext():
         place_matrices(model, tensors, target, isq, names)
     if isq.kinds:
         trim()
