@@ -9,12 +9,14 @@
 #include "layout.h"
 #include "matmul.h"
 #include "pool.h"
+#include "scratch.h"
 
 namespace mistralrs {
 namespace ISA {
 
 constexpr int PARTS = TILE / W;        // vectors of a tile
 constexpr int HEIGHT = W == 16 ? 8 : 4;  // rows of x in the highest tile of outputs: enough sums to hide their latency
+constexpr int64_t MANY = 24;             // rows from which on the codes of a tile are unpacked once for all of them
 constexpr int STREAMS = W == 4 ? 1 : 2;  // tiles that one row or two read at once; the vectors of two would fill portable code
 constexpr int64_t CACHED = 128 << 10;    // bytes of x that pass over a few tiles of weights together
 constexpr int64_t AHEAD = 1536;          // bytes between the codes that are computed with and those asked of the memory
@@ -158,9 +160,37 @@ struct Packed {
   }
 };
 
+// Codes of a tile that lie unpacked in the cache: a byte each, in the order of the quads.
+struct Unpacked {
+  static constexpr int64_t GROUP = 32 * TILE;
+  const uint8_t* at;
+
+  INLINE Unpacked group(int64_t g) const { return {at + g * GROUP}; }
+  template <int M>
+  INLINE void fetch() const {}
+  template <int Q>
+  INLINE ints code(int j) const {
+    return load_bytes(at + (Q * PARTS + j) * 4 * W);
+  }
+};
+
+// The codes of a tile, unpacked into the memory of this thread.
+template <class S>
+inline Unpacked unpack_tile(const Packed<S, 1>& tile, int64_t inner) {
+  uint8_t* out = (uint8_t*)scratch(inner * TILE);
+  for (int64_t g = 0; g < inner / 32; ++g) {
+    each<0, 8>([&](auto place) INLINE {
+      constexpr int q = decltype(place)::value;
+      UNROLL for (int j = 0; j < PARTS; ++j)
+        store_bytes(out + g * Unpacked::GROUP + (q * PARTS + j) * 4 * W, tile.group(g).template code<q>(j));
+    });
+  }
+  return {out};
+}
+
 // Products over 32 inputs with the integer scales of their groups: whole[i][j], exact.
-template <class S, int M, int P, int T>
-INLINE inline void products(const Packed<S, T>& codes, const int8_t* const (&scales)[T], const Row (&x)[M], int64_t k,
+template <class S, int M, int P, int T, class Codes>
+INLINE inline void products(const Codes& codes, const int8_t* const (&scales)[T], const Row (&x)[M], int64_t k,
                             ints (&whole)[M][P]) {
   each<0, 8 / S::Quads>([&](auto half) INLINE {
     constexpr int h = decltype(half)::value;
@@ -201,8 +231,8 @@ INLINE inline void products(const Packed<S, T>& codes, const int8_t* const (&sca
 }
 
 // sum[i][j] += the scaled products of M rows with one block of T tiles, whose inputs begin at k.
-template <class S, int M, int P, int T>
-INLINE inline void block_dots(const Packed<S, T>& codes, const uint8_t* const (&scales)[T], const Row (&x)[M], int64_t k,
+template <class S, int M, int P, int T, class Codes>
+INLINE inline void block_dots(const Codes& codes, const uint8_t* const (&scales)[T], const Row (&x)[M], int64_t k,
                               vec (&sum)[M][P]) {
   if constexpr (!S::Super) {
     const int8_t* none[T] = {};
@@ -221,7 +251,7 @@ INLINE inline void block_dots(const Packed<S, T>& codes, const uint8_t* const (&
       const int8_t* small[T];
       UNROLL for (int t = 0; t < T; ++t) small[t] = (const int8_t*)scales[t] + 32 + g * (32 / S::Group) * TILE;
       ints whole[M][P];
-      const Packed<S, T> here = codes.group(g);
+      const Codes here = codes.group(g);
       here.template fetch<M>();
       products<S, M>(here, small, x, k, whole);
       UNROLL for (int i = 0; i < M; ++i) {
@@ -259,17 +289,13 @@ inline void start(const Affine& a, const Layout& l, const uint8_t* const (&tile)
 }
 
 // M rows of the order from r on times T tiles, the first of which begins with output n: the weights are read once.
-template <class S, int M, int T>
-inline void rows_times_tiles(const Affine& a, const Layout& l, const uint8_t* first, int64_t r, int64_t n) {
+template <class S, int M, int T, class Codes>
+inline void rows_times_tiles(const Affine& a, const Layout& l, const uint8_t* first, Codes codes, int64_t r, int64_t n) {
   constexpr int P = T * PARTS;
   Row x[M];
   for (int i = 0; i < M; ++i) x[i] = Row(a.x + place(a, r + i) * row_bytes(a.inner), a.inner);
   const uint8_t *tile[T], *scales[T];
-  Packed<S, T> codes;
-  for (int t = 0; t < T; ++t) {
-    tile[t] = first + t * l.bytes(a.inner);
-    scales[t] = tile[t] + l.scales(a.inner), codes.at[t] = tile[t] + l.codes(a.inner);
-  }
+  for (int t = 0; t < T; ++t) tile[t] = first + t * l.bytes(a.inner), scales[t] = tile[t] + l.scales(a.inner);
   vec sum[M][P];
   start(a, l, tile, x, n, sum);
   for (int64_t k = 0; k < a.inner; k += S::Block) {
@@ -283,6 +309,14 @@ inline void rows_times_tiles(const Affine& a, const Layout& l, const uint8_t* fi
   }
 }
 
+// T tiles of codes as they lie, from one on.
+template <class S, int T>
+inline Packed<S, T> packed(const Layout& l, const uint8_t* tile, int64_t inner) {
+  Packed<S, T> codes;
+  for (int t = 0; t < T; ++t) codes.at[t] = tile + t * l.bytes(inner) + l.codes(inner);
+  return codes;
+}
+
 // Rows [top, bottom) of the order times tiles [first, last) of the matrix at w. One row or two read two tiles at once: the
 // more streams there are, the more of them the memory delivers.
 template <class S>
@@ -291,9 +325,18 @@ inline void region(const Affine& a, const Layout& l, const uint8_t* w, int64_t t
   const int64_t size = l.bytes(a.inner);
   for (int64_t t = first, step; t < last; t += step) {
     step = STREAMS == 2 && bottom - top <= 2 && last - t >= 2 ? 2 : 1;
-    for (int64_t r = top, left; r < bottom;) {
+    const uint8_t* tile = w + t * size;
+    int64_t r = top;
+    if constexpr (S::Base + S::Extra < 8) {
+      if (bottom - top >= MANY) {
+        const Unpacked codes = unpack_tile<S>(packed<S, 1>(l, tile, a.inner), a.inner);
+        for (; bottom - r >= HEIGHT; r += HEIGHT) rows_times_tiles<S, HEIGHT, 1>(a, l, tile, codes, r, t * TILE);
+      }
+    }
+    for (int64_t left; r < bottom;) {
       auto run = [&](auto rows, auto tiles) {
-        rows_times_tiles<S, decltype(rows)::value, decltype(tiles)::value>(a, l, w + t * size, r, t * TILE);
+        constexpr int T = decltype(tiles)::value;
+        rows_times_tiles<S, decltype(rows)::value, T>(a, l, tile, packed<S, T>(l, tile, a.inner), r, t * TILE);
         r += rows.value;
       };
       left = bottom - r;

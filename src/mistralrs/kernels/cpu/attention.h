@@ -28,7 +28,7 @@ struct Unit {
   int64_t length;                        // keys of the sequence
 };
 
-// Running softmax of `rows` query rows: maximum, sum of weights, and weighted sum of values [rows, width].
+// Running softmax of `rows` query rows: maximum, sum of weights, both in whole vectors, and weighted sum of values [rows, width].
 struct State {
   float *most, *total, *out;
 };
@@ -108,16 +108,17 @@ struct Attend {
   int64_t last_segment(const Unit& u) const { return (end_key(u) - 1) / page / pages_of_segment(); }
 
   Buffers buffers() const {
-    const int64_t n = rows(), floats = n * (kwidth + swidth + 2 * vwidth + 5) + page * (kwidth + vwidth);
+    const int64_t n = rows(), all = padded(n);
+    const int64_t floats = n * (kwidth + swidth + 2 * vwidth) + 5 * all + page * (kwidth + vwidth);
     Cut cut{(char*)scratch(floats * sizeof(float) + 2 * n * sizeof(int64_t) + 16 * 64)};
     Buffers b;
     b.q = cut.take<float>(n * kwidth);
     b.k = cut.take<float>(page * kwidth);
     b.v = cut.take<float>(page * vwidth);
     b.scores = cut.take<float>(n * swidth);
-    b.shrink = cut.take<float>(n);
-    b.part = {cut.take<float>(n), cut.take<float>(n), cut.take<float>(n * vwidth)};
-    b.whole = {cut.take<float>(n), cut.take<float>(n), cut.take<float>(n * vwidth)};
+    b.shrink = cut.take<float>(all);
+    b.part = {cut.take<float>(all), cut.take<float>(all), cut.take<float>(n * vwidth)};
+    b.whole = {cut.take<float>(all), cut.take<float>(all), cut.take<float>(n * vwidth)};
     b.from = cut.take<int64_t>(n);
     b.to = cut.take<int64_t>(n);
     return b;
@@ -137,7 +138,7 @@ struct Attend {
   }
 
   void begin(State s, int64_t n) const {
-    for (int64_t r = 0; r < n; ++r) s.most[r] = NONE, s.total[r] = 0;
+    for (int64_t r = 0; r < padded(n); ++r) s.most[r] = NONE, s.total[r] = 0;
     memset(s.out, 0, n * vwidth * sizeof(float));
   }
 
@@ -172,28 +173,45 @@ struct Attend {
     tiles<VROWS, 4>(n, to - from, tile);
   }
 
-  // Scores of one row into weights, in place; the keys that the row does not see weigh exactly 0.
-  void soften(float* s, int64_t from, int64_t to, float* most_so_far, float* total, float* shrink) const {
+  // Scales the scores of a row; the keys that it does not see get -inf. The largest of them.
+  float scale(float* s, int64_t from, int64_t to) const {
     for (int64_t c = 0; c < from; ++c) s[c] = NONE;
     for (int64_t c = to; c < swidth; ++c) s[c] = NONE;
-    const vec scale = set(a.scale), cap = set(a.softcap);
+    const vec factor = set(a.scale), cap = set(a.softcap);
     vec peak = set(NONE);
     for (int64_t c = 0; c < swidth; c += W) {
-      vec x = mul(load(s + c), scale);
+      vec x = mul(load(s + c), factor);
       if (a.softcap) x = less(set(NONE), x, mul(tanh(div(x, cap)), cap), x);
       store(s + c, x);
       peak = max(x, peak);
     }
-    const float high = largest(peak), now = *most_so_far > high ? *most_so_far : high;
-    vec weights = set(0);
-    for (int64_t c = 0; c < swidth; c += W) {
-      const vec p = exp(sub(load(s + c), set(now)));
-      store(s + c, p);
-      weights = add(weights, p);
+    return largest(peak);
+  }
+
+  // Scores of n rows into weights, in place; what a row does not see weighs exactly 0. In three passes, because the steps
+  // of one row wait for each other and those of different rows do not.
+  void soften(const Buffers& b, int64_t n) const {
+    float *most = b.part.most, *total = b.part.total, *high = b.shrink;
+    for (int64_t r = 0; r < padded(n); ++r)
+      high[r] = r < n && b.from[r] < b.to[r] ? scale(b.scores + r * swidth, b.from[r], b.to[r]) : NONE;
+    for (int64_t r = 0; r < n; r += W) {
+      const vec old = load(most + r), now = max(old, load(high + r));
+      const vec shrink = less(set(NONE), now, exp_down(sub(old, now)), set(1));
+      store(most + r, now);
+      store(total + r, mul(load(total + r), shrink));
+      store(b.shrink + r, shrink);
     }
-    *shrink = exp(*most_so_far - now);
-    *total = *total * *shrink + sum(weights);
-    *most_so_far = now;
+    for (int64_t r = 0; r < n; ++r) {
+      if (b.from[r] >= b.to[r]) continue;
+      float* s = b.scores + r * swidth;
+      vec weights = set(0);
+      for (int64_t c = 0; c < swidth; c += W) {
+        const vec p = exp_down(sub(load(s + c), set(most[r])));
+        store(s + c, p);
+        weights = add(weights, p);
+      }
+      total[r] += sum(weights);
+    }
   }
 
   template <int M, int N, class T>
@@ -281,9 +299,8 @@ struct Attend {
       const int64_t position = u.position + r / u.heads;
       b.from[r] = most(first_key(position) - base, 0);
       b.to[r] = least(end_key(u, position) - base, page);
-      if (b.from[r] < b.to[r])
-        soften(b.scores + r * swidth, b.from[r], b.to[r], b.part.most + r, b.part.total + r, b.shrink + r);
     }
+    soften(b, u.rows * u.heads);
     gather(u, b, v, vstride, values);
   }
 
@@ -340,11 +357,11 @@ struct Attend {
 
 // Few sequences with long pasts leave threads without a unit: then every segment is a task of its own.
 inline void by_segments(const Attend& t, int64_t units, int64_t segments) {
-  const int64_t n = t.rows(), floats = n * (t.vwidth + 2);
+  const int64_t n = t.rows(), all = padded(n), floats = 2 * all + n * t.vwidth;
   float* parts = new float[units * segments * floats];
   auto state = [&](int64_t i) {
     float* p = parts + i * floats;
-    return State{p, p + n, p + 2 * n};
+    return State{p, p + all, p + 2 * all};
   };
   auto work = [&](int64_t i) {
     const Unit u = t.unit(i / segments);

@@ -24,6 +24,7 @@ namespace ISA {
 
 using ints = __m512i;
 inline ints load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+inline void store_bytes(uint8_t* p, ints a) { _mm512_storeu_si512(p, a); }
 inline ints quad(const int8_t* x) {
   int32_t word;
   memcpy(&word, x, 4);
@@ -77,6 +78,7 @@ inline ints dot_signed(ints w, ints x) {
 constexpr bool WIDE = false;  // sums are pairs of int16
 using ints = __m256i;
 inline ints load_bytes(const uint8_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+inline void store_bytes(uint8_t* p, ints a) { _mm256_storeu_si256((__m256i*)p, a); }
 inline ints quad(const int8_t* x) {
   int32_t word;
   memcpy(&word, x, 4);
@@ -129,6 +131,7 @@ inline ints load_bytes(const uint8_t* p) {
   memcpy(&r, p, sizeof r);
   return r;
 }
+inline void store_bytes(uint8_t* p, ints a) { memcpy(p, &a, sizeof a); }
 inline ints quad(const int8_t* x) {
   int32_t word;
   memcpy(&word, x, 4);

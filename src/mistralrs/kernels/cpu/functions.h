@@ -11,15 +11,25 @@ inline vec horner(vec x, float c, Rest... rest) {
   return fma(horner(x, rest...), x, set(c));
 }
 
+// exp(x) / 2^n for the integer n that is next to x / ln 2.
+inline vec exp_rest(vec x, vec n) {
+  const vec r = fma(n, set(2.12194440e-4f), fma(n, set(-0.693359375f), x));  // ln 2 in two parts
+  return fma(mul(r, r), horner(r, 0.5f, 0.166665778f, 0.0416668542f, 0.00836314447f, 0.00139012758f), add(r, set(1)));
+}
+
 // exp(x), relative error below 2^-22; 0 below -87.3 (no subnormal results), 2^127.9 above 88.7; NaN stays NaN.
 inline vec exp(vec x) {
   const vec clamped = min(set(88.7f), max(set(-87.3f), x));
   const vec n = round(mul(clamped, set(1.44269504f)));
-  const vec r = fma(n, set(2.12194440e-4f), fma(n, set(-0.693359375f), clamped));  // ln 2 in two parts
-  const vec p = fma(mul(r, r), horner(r, 0.5f, 0.166665778f, 0.0416668542f, 0.00836314447f, 0.00139012758f), add(r, set(1)));
-  // 2^n in two halves: n reaches 128.
-  const vec half = round(mul(n, set(0.5f)));
-  return less(x, set(-87.3f), set(0), mul(mul(p, power2(half)), power2(sub(n, half))));
+  const vec half = round(mul(n, set(0.5f)));  // 2^n in two halves: n reaches 128
+  return less(x, set(-87.3f), set(0), mul(mul(exp_rest(clamped, n), power2(half)), power2(sub(n, half))));
+}
+
+// exp(x) of x <= 0, the same bits: one factor is enough for its powers of two.
+inline vec exp_down(vec x) {
+  const vec clamped = max(set(-87.3f), x);
+  const vec n = round(mul(clamped, set(1.44269504f)));
+  return less(x, set(-87.3f), set(0), mul(exp_rest(clamped, n), power2(n)));
 }
 
 // tanh(x), relative error below 2^-21: a polynomial near 0, where 1 - 2 / (exp(2x) + 1) would cancel.

@@ -40,6 +40,21 @@ struct bf16 {
   uint16_t bits;
 };
 
+#if !defined(ISA_portable)
+// The sums of neighbours, as _mm256_hadd_ps has them; two shuffles and an addition are faster.
+inline __m256 pairs(__m256 a, __m256 b) {
+  return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
+}
+inline float sum8(__m256 a) {
+  const __m256 b = pairs(a, a), c = pairs(b, b);
+  return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1)));
+}
+inline float largest8(__m256 a) {
+  const __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)), c = _mm_max_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
+#endif
+
 #if defined(ISA_avx512) || defined(ISA_avx512vnni)
 
 constexpr int W = 16;
@@ -71,15 +86,13 @@ inline vec power2(vec n) {  // 2^n for an integral n in [-126, 127]
   const __m512i i = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
   return _mm512_castsi512_ps(_mm512_slli_epi32(i, 23));
 }
-inline float sum8(__m256 a) {
-  const __m256 b = _mm256_hadd_ps(a, a), c = _mm256_hadd_ps(b, b);
-  return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1)));
-}
 inline __m256 fold(vec a) { return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)); }
 inline float sum(vec a) { return sum8(fold(a)); }
+inline float largest(vec a) {  // of numbers; a NaN may be lost
+  return largest8(_mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
+}
 inline void sum4(vec a, vec b, vec c, vec d, float* out) {
-  const __m256 low = _mm256_hadd_ps(fold(a), fold(b)), high = _mm256_hadd_ps(fold(c), fold(d));
-  const __m256 all = _mm256_hadd_ps(low, high);
+  const __m256 all = pairs(pairs(fold(a), fold(b)), pairs(fold(c), fold(d)));
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 
@@ -114,12 +127,10 @@ inline vec power2(vec n) {  // 2^n for an integral n in [-126, 127]
   const __m256i i = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(i, 23));
 }
-inline float sum(vec a) {
-  const __m256 b = _mm256_hadd_ps(a, a), c = _mm256_hadd_ps(b, b);
-  return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1)));
-}
+inline float sum(vec a) { return sum8(a); }
+inline float largest(vec a) { return largest8(a); }  // of numbers; a NaN may be lost
 inline void sum4(vec a, vec b, vec c, vec d, float* out) {  // four of `sum`, the same bits
-  const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  const __m256 all = pairs(pairs(a, b), pairs(c, d));
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 
@@ -226,6 +237,11 @@ inline vec power2(vec n) {  // 2^n for an integral n in [-126, 127]
   return r;
 }
 inline float sum(vec a) { return (a[0] + a[1]) + (a[2] + a[3]); }
+inline float largest(vec a) {  // of numbers; a NaN may be lost
+  float r = a[0];
+  for (int i = 1; i < W; ++i) r = a[i] > r ? a[i] : r;
+  return r;
+}
 inline void sum4(vec a, vec b, vec c, vec d, float* out) {
   out[0] = sum(a), out[1] = sum(b), out[2] = sum(c), out[3] = sum(d);
 }
@@ -266,14 +282,6 @@ template <class T>
 inline void store_some(T* p, vec a, int64_t n) {
   if (n >= W) return store(p, a);
   store(p, a, n);
-}
-
-inline float largest(vec a) {
-  float lanes[W], r;
-  store(lanes, a);
-  r = lanes[0];
-  for (int i = 1; i < W; ++i) r = lanes[i] > r || r != r ? lanes[i] : r;
-  return r;
 }
 
 template <class P>
