@@ -13,8 +13,9 @@ ratios. FILE comes from make_gguf.py and FOLDER from make_model.py: a token is a
 for engines of kind `mistralrs` when `--isq` names a type.
 
 Tests: ppN tokens/s of a prompt of N tokens, tgN tokens/s while writing behind N tokens, cN tokens/s written by N
-requests at once (128 tokens in, 64 out, prompts included). `start` (seconds from the interpreter's start to one new
-token, files in the page cache) and `rss` (peak MiB of the whole run) come with every run.
+requests at once (128 tokens in, 64 out, prompts included). With every run come `start` (seconds from the interpreter's
+start to one new token, files in the page cache), `load` (its part after the engine's modules are imported) and `rss`
+(peak MiB of the whole run).
 """
 
 import argparse
@@ -28,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pkgutil import resolve_name
 from statistics import median
 from typing import Any
 
@@ -46,6 +48,8 @@ def text(tokens: int) -> str:
 
 class MistralRs:
     """This project, or the package whose API it has."""
+
+    needs = ("mistralrs:Runner",)
 
     def __init__(self, model: str, args: argparse.Namespace):
         import mistralrs
@@ -95,6 +99,8 @@ class MistralRs:
 class LlamaCpp:
     """llama.cpp's server, over loopback; its own clock for single requests."""
 
+    needs = ("urllib.request", "xllamacpp")
+
     def __init__(self, model: str, args: argparse.Namespace):
         import xllamacpp
 
@@ -131,6 +137,8 @@ class LlamaCpp:
 
 class IkLlama:
     """ik_llama.cpp through its C functions: several requests are sequences of one batch."""
+
+    needs = ("numpy", "ik_llama_cpp._ctypes_api")
 
     def __init__(self, model: str, args: argparse.Namespace):
         from ik_llama_cpp import _ctypes_api as api
@@ -194,6 +202,8 @@ class IkLlama:
 class OpenVino:
     """OpenVINO GenAI with its continuous batching pipeline; it converts the file at load."""
 
+    needs = ("numpy", "openvino_genai")
+
     def __init__(self, model: str, args: argparse.Namespace):
         import openvino
         import openvino_genai
@@ -228,6 +238,8 @@ class OpenVino:
 
 class Transformers:
     """transformers in the dtype of the files; several requests are one batch."""
+
+    needs = ("torch", "transformers:AutoModelForCausalLM")
 
     def __init__(self, model: str, args: argparse.Namespace):
         import torch
@@ -264,7 +276,7 @@ def consume(stream: Iterator[Any]) -> None:
         pass
 
 
-KINDS: dict[str, type] = {
+KINDS: dict[str, Any] = {
     "mistralrs": MistralRs, "llamacpp": LlamaCpp, "ikllama": IkLlama, "openvino": OpenVino,
     "transformers": Transformers,
 }  # fmt: skip
@@ -294,8 +306,12 @@ def together(tokens: int, calls: list[Callable[[], Any]]) -> float:
 def work(args: argparse.Namespace) -> None:
     """Measure one engine and print a line of JSON for each figure."""
     random.seed(args.seed)
+    for name in KINDS[args.work].needs:
+        resolve_name(name)
+    imported = time.time()
     engine = KINDS[args.work](args.model, args)
     say("start", time.time() - args.since)
+    say("load", time.time() - imported)
     for test in args.tests:
         name = test.rstrip("0123456789")
         try:
@@ -331,8 +347,11 @@ def measure(spec: str, args: argparse.Namespace, seed: int) -> dict[str, float |
     return {test: value for test, value, _ in lines}
 
 
+EVERY = ("start", "load", "rss")  # figures of every run
+
+
 def less_is_better(test: str) -> bool:
-    return test in ("start", "rss")
+    return test in EVERY
 
 
 def ratio(test: str, ours: float | None, theirs: float | None) -> float | None:
@@ -356,7 +375,7 @@ def table(rounds: list[dict[str, dict[str, float | None]]], tests: list[str]) ->
     first, *others = rounds[0]
     heads = [first, *(f"{name} (ratio)" for name in others)]
     print(f"| test | {' | '.join(heads)} |\n|---{'|---' * len(heads)}|")
-    for test in [*tests, "start", "rss"]:
+    for test in [*tests, *EVERY]:
         figures = {name: [r[name].get(test) for r in rounds] for name in rounds[0]}
         cells = [show(middle(figures[first]), ".1f")]
         for name in others:

@@ -28,14 +28,21 @@ inline void add_bias(const Linear& a, float* y, int64_t rows, int64_t stride, in
   });
 }
 
-// A few rows: memory bound, each weight is read once.
+// A few rows: memory bound, each weight is read once. The first rows of x ask the memory for the weights that come next, in
+// these rows or, after their end, in the same number of rows below; the processor takes too long to learn where those lie.
 template <class T>
 inline void thin(const Linear& a, int64_t first, int64_t last) {
+  constexpr int64_t LINE = 64 / sizeof(T), AHEAD = 8 * LINE;
   const T* w = (const T*)a.w + first * a.inner;
   auto tile = [&](int64_t r, int64_t c, auto m, auto n) {
     vec acc[m.value][n.value];
     clear(acc);
-    dots(a.x + r * a.inner, a.inner, w + c * a.inner, a.inner, a.inner, acc);
+    for (int64_t k = 0; k < a.inner; k += LINE) {
+      const T* here = w + c * a.inner + k;
+      const int64_t ahead = AHEAD + (k + AHEAD < a.inner ? 0 : (n.value - 1) * a.inner);
+      for (int j = 0; r == 0 && j < n.value; ++j) prefetch(here + j * a.inner + ahead);
+      dots(a.x + r * a.inner + k, a.inner, here, a.inner, least(LINE, a.inner - k), acc);
+    }
     sums(acc, a.y + r * a.cols + first + c, a.cols);
   };
   a.rows <= 2 ? tiles<2, 4>(a.rows, last - first, tile) : tiles<ROWS, COLS>(a.rows, last - first, tile);

@@ -26,6 +26,7 @@ namespace ISA {
 inline void prefetch(const void* p) {  // asks for a cache line; does nothing where there is no such instruction
 #if defined(__GNUC__) || defined(__clang__)
   __builtin_prefetch(p);
+  __asm__ volatile("");  // else GCC takes a function that only prefetches for one that does nothing, and drops it
 #elif !defined(ISA_portable)
   _mm_prefetch((const char*)p, _MM_HINT_T0);
 #else
