@@ -19,7 +19,7 @@ constexpr int HEIGHT = W == 16 ? 8 : 4;  // rows of x in the highest tile of out
 constexpr int64_t MANY = 24;             // rows from which on the codes of a tile are unpacked once for all of them
 constexpr int STREAMS = W == 4 ? 1 : 2;  // tiles that one row or two read at once; the vectors of two would fill portable code
 constexpr int64_t CACHED = 128 << 10;    // bytes of x that pass over a few tiles of weights together
-constexpr int64_t PIECE = 128 << 10;     // bytes of weights that a thread takes at a time
+constexpr int64_t PIECE = 64 << 10;      // bytes of weights that a thread takes at a time; twice that for one row or two
 constexpr int64_t AHEAD = 1024;          // bytes between the codes that are computed with and those asked of the memory
 
 // The parts of one quantized row.
@@ -141,10 +141,9 @@ struct Packed {
   const uint8_t* at[T];
   const uint8_t* end;  // of the first tile
   int64_t size, head;  // bytes of a tile, and of it before the codes
-  bool asks;           // whether to fetch: not where the tiles were read before
 
-  Packed(const Layout& l, const uint8_t* tile, int64_t inner, bool asks)
-      : end(tile + l.bytes(inner)), size(l.bytes(inner)), head(l.codes(inner)), asks(asks) {
+  Packed(const Layout& l, const uint8_t* tile, int64_t inner)
+      : end(tile + l.bytes(inner)), size(l.bytes(inner)), head(l.codes(inner)) {
     for (int t = 0; t < T; ++t) at[t] = tile + t * size + head;
   }
   INLINE Packed group(int64_t g) const {
@@ -153,18 +152,19 @@ struct Packed {
     return next;
   }
   // Asks for the codes of a later group, perhaps of the T tiles after these. The processor fetches by itself what is read as
-  // it lies, but a tile is too short for it to learn that; one row or two of whole bytes leave it the time.
+  // it lies, but a tile is too short for it to learn that. Whole bytes leave it the time, more rows than two as well.
   template <int M>
   INLINE void fetch() const {
-    if ((S::Base + S::Extra == 8 && M <= 2) || !asks) return;
+    if constexpr (S::Base + S::Extra == 8 || M > 2) return;
     const int64_t ahead = AHEAD + (at[0] + AHEAD < end ? 0 : (T - 1) * size + head);
     UNROLL for (int t = 0; t < T; ++t) {
       UNROLL for (int64_t line = 0; line < S::Bytes; line += 64) prefetch(at[t] + ahead + line);
     }
   }
   // Asks for the scales of the T tiles after these.
+  template <int M>
   void fetch_heads() const {
-    for (int t = 0; asks && t < T; ++t) {
+    for (int t = 0; M <= 2 && t < T; ++t) {
       for (int64_t line = 0; line < head; line += 64) prefetch(end + (T - 1 + t) * size + line);
     }
   }
@@ -183,6 +183,7 @@ struct Unpacked {
   INLINE Unpacked group(int64_t g) const { return {at + g * GROUP}; }
   template <int M>
   INLINE void fetch() const {}
+  template <int M>
   void fetch_heads() const {}
   template <int Q>
   INLINE ints code(int j) const {
@@ -315,7 +316,7 @@ inline void rows_times_tiles(const Affine& a, const Layout& l, const uint8_t* fi
   vec sum[M][P];
   start(a, l, tile, x, n, sum);
   for (int64_t k = 0; k < a.inner; k += S::Block) {
-    if (k == a.inner - 256) codes.fetch_heads();
+    if (k == a.inner - 256) codes.template fetch_heads<M>();
     block_dots<S, M>(codes, scales, x, k, sum);
     codes = codes.group(S::Block / 32);
     UNROLL for (int t = 0; t < T; ++t) scales[t] += S::Part;
@@ -338,14 +339,14 @@ inline void region(const Affine& a, const Layout& l, const uint8_t* w, int64_t t
     int64_t r = top;
     if constexpr (S::Base + S::Extra < 8) {
       if (bottom - top >= MANY) {
-        const Unpacked codes = unpack_tile(Packed<S, 1>(l, tile, a.inner, false), a.inner);
+        const Unpacked codes = unpack_tile(Packed<S, 1>(l, tile, a.inner), a.inner);
         for (; bottom - r >= HEIGHT; r += HEIGHT) rows_times_tiles<S, HEIGHT, 1>(a, l, tile, codes, r, t * TILE);
       }
     }
     for (int64_t left; r < bottom;) {
       auto run = [&](auto rows, auto tiles) {
         constexpr int T = decltype(tiles)::value;
-        rows_times_tiles<S, decltype(rows)::value, T>(a, l, tile, Packed<S, T>(l, tile, a.inner, r == top), r, t * TILE);
+        rows_times_tiles<S, decltype(rows)::value, T>(a, l, tile, Packed<S, T>(l, tile, a.inner), r, t * TILE);
         r += rows.value;
       };
       left = bottom - r;
@@ -365,8 +366,9 @@ template <class S>
 inline void matrix(const Affine& a, const Layout& l, const uint8_t* w, int64_t top, int64_t bottom) {
   const int64_t tiles = ceil_div(a.cols, TILE), size = l.bytes(a.inner), count = bottom - top;
   const int64_t height = most(32, CACHED / row_bytes(a.inner) / HEIGHT * HEIGHT), bands = ceil_div(count, height);
-  int64_t piece = least(most(STREAMS, ceil_div(PIECE, size)), ceil_div(tiles * bands, 4 * threads()));
-  if (piece > 1) piece = ceil_div(piece, STREAMS) * STREAMS;
+  const int64_t together = count <= 2 ? STREAMS : 1;  // tiles that are read at once
+  int64_t piece = least(most(together, ceil_div(together * PIECE, size)), ceil_div(tiles * bands, 4 * threads()));
+  if (piece > 1) piece = ceil_div(piece, together) * together;
   const int64_t pieces = ceil_div(tiles, piece);
   auto body = [&](int64_t i) {
     const int64_t r = top + i / pieces * height, t = i % pieces * piece;
