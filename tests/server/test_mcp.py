@@ -1,7 +1,7 @@
 """The chat as a tool of MCP, tried with the official client and with ours."""
 
 import asyncio
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import httpx2
@@ -143,12 +143,12 @@ def test_a_client_that_leaves_costs_nothing(server, demo):
     params = {"name": "chat", "arguments": story | {"ignore_eos": True}}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
 
-    def ask():
+    impatient = httpx.Timeout(10, read=0.5)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(
+            httpx.post, server.mcp_url, json=body, headers=HEADERS, timeout=impatient
+        )
+        assert settled(lambda: engine.scheduler.running)
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(server.mcp_url, json=body, headers=HEADERS, timeout=2)
-
-    asker = threading.Thread(target=ask)
-    asker.start()
-    assert settled(lambda: engine.scheduler.running)
-    asker.join()
+            asked.result()
     assert settled(lambda: not engine.scheduler.running)
